@@ -1,0 +1,172 @@
+/*
+ * Dirty throttle: what one vCPU may dirty
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "budget.h"
+
+/*
+ * No debt and no earning is larger, so that the sum of a balance and either
+ * cannot overflow.  At the highest rate it takes 48 days to get there.
+ */
+#define BALANCE_MAX_PAGES (1LL << 62)
+
+/*
+ * Above this rate the penalty is computed in microseconds: the debt of a
+ * tenth of a second times 10^9 would no longer fit into 64 bits.
+ */
+#define COARSE_RATE_PPS (1ULL << 36)
+
+/*
+ * With rate = q * 10^9 + r and less than a second's worth of ns,
+ *
+ *   rate * ns / 10^9 = q * ns + r * ns / 10^9
+ *
+ * q is below 1100 (2^40 / 10^9), r and ns are below 2^30, so neither product
+ * overflows.  @frac carries the remainder of the division to the next call;
+ * nothing is lost to rounding, however often the time is looked at.
+ */
+static uint64_t budget_earned_below_1s(uint64_t rate_pps, uint64_t ns,
+                                       uint64_t *frac)
+{
+    uint64_t q = rate_pps / DIRTY_NS_PER_S, r = rate_pps % DIRTY_NS_PER_S;
+    uint64_t part = r * ns + *frac;
+
+    *frac = part % DIRTY_NS_PER_S;
+    return q * ns + part / DIRTY_NS_PER_S;
+}
+
+uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns)
+{
+    uint64_t frac = 0;
+
+    return budget_earned_below_1s(rate_pps, ns, &frac);
+}
+
+/* What the vCPU can no longer call its own is left for others. */
+static void budget_cut_savings(DirtyBudget *b)
+{
+    /* At least one page, else a slow rate could never be in credit. */
+    int64_t burst_pages = MAX(dirty_rate_pages(b->rate_pps, DIRTY_BURST_NS),
+                              1);
+
+    if (b->balance_pages > burst_pages) {
+        b->left_pages += b->balance_pages - burst_pages;
+        b->left_pages = MIN(b->left_pages, BALANCE_MAX_PAGES);
+        b->balance_pages = burst_pages;
+    }
+}
+
+/* Bring the balance up to date. */
+static void budget_earn(DirtyBudget *b, int64_t now_ns)
+{
+    int64_t elapsed_ns = now_ns - b->updated_ns;
+    uint64_t earned_pages;
+
+    /*
+     * A clock that stands still earns nothing.  One that goes back must not
+     * make the same time count twice, so updated_ns waits until it is past.
+     */
+    if (elapsed_ns <= 0) {
+        return;
+    }
+    b->updated_ns = now_ns;
+
+    if (__builtin_mul_overflow((uint64_t)(elapsed_ns / DIRTY_NS_PER_S),
+                               b->rate_pps, &earned_pages)) {
+        earned_pages = BALANCE_MAX_PAGES;
+    }
+    earned_pages = MIN(earned_pages, BALANCE_MAX_PAGES);
+    earned_pages += budget_earned_below_1s(b->rate_pps,
+                                           elapsed_ns % DIRTY_NS_PER_S,
+                                           &b->earned_frac);
+
+    /* A balance is at most a burst, 2^36: the sum is below 2^63. */
+    b->balance_pages += MIN(earned_pages, BALANCE_MAX_PAGES);
+    budget_cut_savings(b);
+}
+
+void dirty_budget_init(DirtyBudget *b, int64_t now_ns)
+{
+    *b = (DirtyBudget) {
+        .rate_pps = DIRTY_RATE_UNLIMITED,
+        .updated_ns = now_ns,
+    };
+}
+
+void dirty_budget_set_rate(DirtyBudget *b, uint64_t rate_pps, int64_t now_ns)
+{
+    if (rate_pps == b->rate_pps) {
+        return;
+    }
+    if (rate_pps == DIRTY_RATE_UNLIMITED) {
+        dirty_budget_init(b, now_ns);
+        return;
+    }
+    g_assert(rate_pps <= DIRTY_RATE_MAX_PPS);
+
+    if (dirty_budget_limited(b)) {
+        budget_earn(b, now_ns);
+    } else {
+        b->updated_ns = now_ns;
+    }
+    b->rate_pps = rate_pps;
+    budget_cut_savings(b);
+}
+
+void dirty_budget_charge(DirtyBudget *b, uint64_t pages, int64_t now_ns)
+{
+    if (!dirty_budget_limited(b)) {
+        return;
+    }
+    budget_earn(b, now_ns);
+    b->balance_pages -= MIN(pages, BALANCE_MAX_PAGES);
+    b->balance_pages = MAX(b->balance_pages, -BALANCE_MAX_PAGES);
+}
+
+int64_t dirty_budget_penalty_ns(DirtyBudget *b, int64_t now_ns)
+{
+    uint64_t debt_pages, income_pps;
+
+    if (!dirty_budget_limited(b)) {
+        return 0;
+    }
+    budget_earn(b, now_ns);
+    debt_pages = dirty_budget_debt_pages(b);
+    if (!debt_pages) {
+        return 0;
+    }
+
+    income_pps = MIN(b->rate_pps + b->extra_pps, DIRTY_RATE_MAX_PPS);
+    if (debt_pages > dirty_rate_pages(income_pps, DIRTY_PENALTY_MAX_NS)) {
+        return DIRTY_PENALTY_MAX_NS;
+    }
+    if (income_pps > COARSE_RATE_PPS) {
+        return MIN(debt_pages * 1000 / (income_pps / 1000000) + 1,
+                   DIRTY_PENALTY_MAX_NS);
+    }
+    /*
+     * The debt is at most a tenth of the rate here, below 2^33 pages, which
+     * times 10^9 is below 2^63.  The fraction of a page earned already
+     * shortens the time; rounding up makes the debt zero at its end.
+     */
+    return MIN(DIV_ROUND_UP(debt_pages * DIRTY_NS_PER_S - b->earned_frac,
+                            income_pps), DIRTY_PENALTY_MAX_NS);
+}
+
+void dirty_budget_pay(DirtyBudget *b, uint64_t pages)
+{
+    g_assert(pages <= dirty_budget_debt_pages(b));
+    b->balance_pages += pages;
+}
+
+int64_t dirty_budget_allowance(DirtyBudget *b, int64_t penalty_ns,
+                               int64_t now_ns)
+{
+    budget_earn(b, now_ns);
+    return b->balance_pages +
+           dirty_rate_pages(MIN(b->rate_pps + b->extra_pps,
+                                DIRTY_RATE_MAX_PPS), penalty_ns);
+}

@@ -1,0 +1,121 @@
+/*
+ * Dirty throttle: one step, sample in, decision out
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_DIRTY_THROTTLE_ENGINE_H
+#define MIGRATION_DIRTY_THROTTLE_ENGINE_H
+
+#include "link.h"
+#include "target.h"
+
+typedef enum DirtyPhase {
+    /* everything is sent once; nothing can be saved by throttling */
+    DIRTY_PHASE_FIRST_PASS,
+    /* the migration converges by itself */
+    DIRTY_PHASE_WATCHING,
+    DIRTY_PHASE_THROTTLING,
+    /* throttling vCPUs does not make the migration converge */
+    DIRTY_PHASE_CANNOT_HELP,
+} DirtyPhase;
+
+/* Why throttling vCPUs cannot help */
+typedef enum DirtyReason {
+    DIRTY_REASON_NONE,
+    /* nothing tells which vCPU dirties memory */
+    DIRTY_REASON_MECHANISM,
+    /* devices alone dirty more than the budget */
+    DIRTY_REASON_DEVICES,
+    /* all vCPUs in debt are as slow as they can get, and it is not enough */
+    DIRTY_REASON_FLOOR,
+} DirtyReason;
+
+/*
+ * Throttling is given up when it has cost nobody anything for so long; and
+ * vCPUs count as being at their floor after so long.
+ */
+#define DIRTY_SETTLE_NS 1000000000LL
+
+/* How vCPUs fare; what a step has to know of them */
+typedef struct DirtyVcpuSample {
+    /* charged to all vCPUs, growing */
+    uint64_t dirtied_pages;
+    /* slept by all vCPUs, growing */
+    uint64_t paid_ns;
+    /*
+     * some are in debt, and those have slept through the last second but for
+     * the least that they are allowed to run
+     */
+    bool at_floor;
+} DirtyVcpuSample;
+
+typedef struct DirtyEngine {
+    DirtyPhase phase;
+    DirtyReason reason;
+    /* since when the phase lasts */
+    int64_t phase_ns;
+    DirtyLink link;
+    /* what the VM may dirty: vCPUs, and devices of it */
+    uint64_t budget_pps;
+    uint64_t device_pps;
+    /* the latest decision's view of the migration */
+    DirtyTargetSample target;
+
+    /* pages sent since the migration began, as far as told */
+    uint64_t sent_pages;
+    uint64_t sent_bytes;
+    /* the beginning of the iteration: when, and the counters then */
+    int64_t iteration_ns;
+    uint64_t iteration_dirtied_pages;
+    /* the latest decision */
+    int64_t decided_ns;
+    uint64_t decided_dirtied_pages;
+    /* when penalties were last seen to grow, and to what */
+    int64_t paid_change_ns;
+    uint64_t paid_ns;
+    /* since when all vCPUs in debt are at their floor; 0: they are not */
+    int64_t floor_ns;
+} DirtyEngine;
+
+/* A migration begins. */
+void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                        int64_t now_ns);
+
+/**
+ * dirty_engine_synced: a new iteration begins
+ *
+ * Pages found dirty that no vCPU was charged for have been dirtied by devices.
+ *
+ * @iteration: passes over memory begun, 1 is the first
+ * @to_send_pages: what the migration has to send now
+ */
+void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
+                         uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
+                         int64_t now_ns);
+
+/**
+ * dirty_engine_progress: how far the migration has got
+ *
+ * @sent_bytes: sent so far, growing
+ * @page_bytes: what a page is made of
+ * @remaining_pages: what this iteration still has to send
+ * @switchover_pages: what can be sent within the downtime limit
+ */
+void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
+                           unsigned page_bytes, uint64_t remaining_pages,
+                           uint64_t switchover_pages, int64_t now_ns);
+
+/**
+ * dirty_engine_decide: what to do from now on
+ *
+ * @vcpus: how vCPUs fare
+ * @has_mechanism: it is known which vCPU dirties what
+ * @threshold_percent: the share of what is sent that may come back as dirty
+ * @now_ns: the time; nothing is decided before some of it has passed
+ */
+void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                         bool has_mechanism, unsigned threshold_percent,
+                         int64_t now_ns);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * Dirty throttle: when to look again
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "pace.h"
+
+void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages)
+{
+    /* Half the speed is twice the time; a page in ten seconds is no pace. */
+    uint64_t slower = p->ns_per_page * 2;
+
+    p->debt_run_ns = pages || !p->debt_run_ns ?
+                     DIRTY_LOOK_MIN_NS :
+                     MIN(p->debt_run_ns * 2, DIRTY_LOOK_MAX_NS);
+    if (slower > 1000 * DIRTY_LOOK_MAX_NS) {
+        slower = 0;
+    }
+    if (!pages) {
+        p->ns_per_page = slower;
+        return;
+    }
+    p->ns_per_page = MAX(run_ns, 0) / pages + 1;
+    if (slower) {
+        p->ns_per_page = MIN(p->ns_per_page, slower);
+    }
+}
+
+int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages)
+{
+    if (!p->ns_per_page) {
+        return 0;
+    }
+    if (allow_pages <= 0) {
+        return p->debt_run_ns;
+    }
+    /*
+     * The allowance lasts ns_per_page * allow_pages.  Asking first whether
+     * that exceeds the longest look keeps the product small.
+     */
+    if (p->ns_per_page > DIRTY_LOOK_MAX_NS / allow_pages) {
+        return 0;
+    }
+    return MAX(p->ns_per_page * allow_pages, DIRTY_LOOK_MIN_NS);
+}

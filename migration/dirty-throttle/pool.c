@@ -1,0 +1,74 @@
+/*
+ * Dirty throttle: the common pool
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "pool.h"
+
+/*
+ * The part that a round has in the average of what a vCPU gets out of the
+ * pool.  Rounds are 10 ms apart; what a vCPU is paid is lumpy within a tenth
+ * of a second, and steady beyond.
+ */
+#define EXTRA_WEIGHT 8
+
+void dirty_pool_init(DirtyPool *p, int64_t now_ns)
+{
+    *p = (DirtyPool) { .round_ns = now_ns };
+    dirty_budget_init(&p->rest, now_ns);
+}
+
+static void pool_take_left(DirtyPool *p, DirtyBudget *b)
+{
+    p->pages = MIN(p->pages + b->left_pages, p->cap_pages);
+    b->left_pages = 0;
+}
+
+void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
+                      int64_t interval_ns, int64_t now_ns)
+{
+    p->elapsed_ns = MAX(now_ns - p->round_ns, 0);
+    p->round_ns = now_ns;
+    p->share_pps = budget_pps / vcpus;
+    p->cap_pages = MAX(dirty_rate_pages(budget_pps, interval_ns), 1);
+    p->debtors = 0;
+    p->slice_pages = 0;
+
+    dirty_budget_set_rate(&p->rest, budget_pps % vcpus, now_ns);
+    dirty_budget_charge(&p->rest, 0, now_ns);
+    pool_take_left(p, &p->rest);
+}
+
+void dirty_pool_collect(DirtyPool *p, DirtyBudget *b)
+{
+    dirty_budget_set_rate(b, p->share_pps, p->round_ns);
+    /* earns up to now; what exceeds the savings is left */
+    dirty_budget_charge(b, 0, p->round_ns);
+    pool_take_left(p, b);
+    p->debtors += dirty_budget_debt_pages(b) > 0;
+}
+
+uint64_t dirty_pool_pay(DirtyPool *p, DirtyBudget *b)
+{
+    uint64_t paid_pages, paid_pps;
+
+    /* All are collected: what is in the pool is there for this round. */
+    if (p->debtors) {
+        p->slice_pages = MAX(p->pages / p->debtors, 1);
+        p->debtors = 0;
+    }
+    paid_pages = MIN(MIN(dirty_budget_debt_pages(b), p->slice_pages),
+                     p->pages);
+    dirty_budget_pay(b, paid_pages);
+    p->pages -= paid_pages;
+
+    if (p->elapsed_ns > 0) {
+        /* A slice is far below 2^34 pages, 64 TiB, in any round. */
+        paid_pps = paid_pages * DIRTY_NS_PER_S / p->elapsed_ns;
+        b->extra_pps = (b->extra_pps * (EXTRA_WEIGHT - 1) + paid_pps) /
+                       EXTRA_WEIGHT;
+    }
+    return paid_pages;
+}

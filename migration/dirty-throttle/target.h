@@ -1,0 +1,72 @@
+/*
+ * Dirty throttle: does the migration need throttling, and can it help
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_DIRTY_THROTTLE_TARGET_H
+#define MIGRATION_DIRTY_THROTTLE_TARGET_H
+
+/* Where an iteration of the migration stands. */
+typedef struct DirtyTargetSample {
+    /* passes over memory begun; 1 is the first */
+    uint64_t iteration;
+    /* what this iteration had to send when it began */
+    uint64_t iteration_pages;
+    /* what it still has to send */
+    uint64_t remaining_pages;
+    /* pages dirtied since it began: what the next one has to send so far */
+    uint64_t dirtied_pages;
+    /* how fast pages are being dirtied, and sent */
+    uint64_t dirty_pps;
+    uint64_t link_pps;
+    /* what can be sent within the downtime limit */
+    uint64_t switchover_pages;
+    /*
+     * throttle-trigger-threshold: the share of what is sent that may come
+     * back as dirty; 1..100
+     */
+    unsigned threshold_percent;
+} DirtyTargetSample;
+
+/**
+ * dirty_target_needs_throttle: will this iteration leave too much behind?
+ *
+ * The first pass sends everything, whatever the guest does, so throttling it
+ * costs the guest and gains nothing.  A later iteration is on a good way when
+ * what it leaves can be switched over, or is a small enough part of what it
+ * started with that the iterations shrink to nothing.
+ *
+ * Returns: true if neither is to be expected at the present rates.  A link
+ * whose speed is not known yet (0) gives no reason to throttle.
+ */
+bool dirty_target_needs_throttle(const DirtyTargetSample *s);
+
+/**
+ * dirty_target_shrinks: will this iteration leave less than it began with?
+ */
+bool dirty_target_shrinks(const DirtyTargetSample *s);
+
+/**
+ * dirty_target_budget_pps: what vCPUs may dirty
+ *
+ * @link_pps: what the link carries
+ * @threshold_percent: the share of it that may come back as dirty
+ * @device_pps: what devices make of that
+ *
+ * Returns: 0 if devices alone dirty more
+ */
+uint64_t dirty_target_budget_pps(uint64_t link_pps, unsigned threshold_percent,
+                                 uint64_t device_pps);
+
+/**
+ * dirty_target_expected_ns: how long until the migration can switch over
+ *
+ * Supposes that rates stay as they are, and that an iteration leaves no more
+ * than its share of what it began with, as throttling sees to.
+ *
+ * Returns: the time, or -1 if it does not get there
+ */
+int64_t dirty_target_expected_ns(const DirtyTargetSample *s);
+
+#endif

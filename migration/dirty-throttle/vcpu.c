@@ -1,0 +1,159 @@
+/*
+ * Dirty throttle: all that is known of one vCPU
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "vcpu.h"
+
+void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns)
+{
+    *v = (DirtyVcpu) { .run_from_ns = now_ns };
+    dirty_budget_init(&v->limit, now_ns);
+    dirty_budget_init(&v->quota, now_ns);
+}
+
+void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
+{
+    v->total_known = false;
+    v->stretch_ns = 0;
+    v->run_pages = 0;
+    v->fresh_pages = 0;
+    /* A share belongs to a vCPU that is there. */
+    dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+    memset(v->records, 0, sizeof(v->records));
+}
+
+int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
+{
+    uint64_t new_pages = 0;
+
+    if (!v->total_known) {
+        v->total_known = true;
+        v->total_pages = total_pages;
+    } else if (total_pages > v->total_pages) {
+        new_pages = total_pages - v->total_pages;
+        v->total_pages = total_pages;
+    }
+
+    if (new_pages) {
+        v->dirtied_pages += new_pages;
+        v->run_pages += new_pages;
+        v->fresh_pages += new_pages;
+        v->run_ns = now_ns - v->run_from_ns;
+        dirty_budget_charge(&v->limit, new_pages, now_ns);
+        dirty_budget_charge(&v->quota, new_pages, now_ns);
+    } else if (!v->run_pages) {
+        /* The run that counts starts with its first page. */
+        v->run_from_ns = now_ns;
+    }
+    return dirty_vcpu_penalty_ns(v, now_ns);
+}
+
+int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
+{
+    /*
+     * In debt, but let into the guest after a penalty: it may not have got to
+     * run there yet, or it does not write any more.
+     */
+    if (v->fresh_pages < DIRTY_RUN_MIN_PAGES && !v->stretch_ns) {
+        return 0;
+    }
+    return MIN(MAX(dirty_budget_penalty_ns(&v->limit, now_ns),
+                   dirty_budget_penalty_ns(&v->quota, now_ns)),
+               DIRTY_PENALTY_MAX_NS - v->stretch_ns);
+}
+
+int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
+                          int64_t now_ns)
+{
+    int64_t allow_pages = INT64_MAX;
+
+    v->paid_ns += paid_ns;
+    v->penalties += paid_ns > 0;
+    if (kicked) {
+        v->stretch_ns = MIN(v->stretch_ns + paid_ns, DIRTY_PENALTY_MAX_NS);
+        return 0;
+    }
+    if (paid_ns || v->stretch_ns) {
+        v->fresh_pages = 0;
+    }
+    v->stretch_ns = 0;
+    if (!dirty_vcpu_limited(v)) {
+        return 0;
+    }
+
+    if (dirty_budget_limited(&v->limit)) {
+        allow_pages = dirty_budget_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
+                                             now_ns);
+    }
+    if (dirty_budget_limited(&v->quota)) {
+        allow_pages = MIN(allow_pages,
+                          dirty_budget_allowance(&v->quota,
+                                                 DIRTY_PENALTY_AIM_NS,
+                                                 now_ns));
+    }
+    dirty_pace_ran(&v->pace, v->run_ns, v->run_pages);
+    v->run_from_ns = now_ns;
+    v->run_pages = 0;
+    return dirty_pace_look_ns(&v->pace, allow_pages);
+}
+
+uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)
+{
+    return MAX(dirty_budget_debt_pages(&v->limit),
+               dirty_budget_debt_pages(&v->quota));
+}
+
+void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
+{
+    v->records[v->next_record] = (DirtyVcpuRecord) {
+        .time_ns = now_ns,
+        .dirtied_pages = v->dirtied_pages,
+        .paid_ns = v->paid_ns,
+    };
+    v->next_record = (v->next_record + 1) % DIRTY_RATE_SAMPLES;
+}
+
+DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
+{
+    const DirtyVcpuRecord *last, *first;
+
+    last = &v->records[(v->next_record + DIRTY_RATE_SAMPLES - 1) %
+                       DIRTY_RATE_SAMPLES];
+    first = last;
+    for (unsigned n = 0; n < DIRTY_RATE_SAMPLES; n++) {
+        first = &v->records[(v->next_record + n) % DIRTY_RATE_SAMPLES];
+        if (first->time_ns) {
+            break;
+        }
+    }
+    return (DirtyVcpuRecord) {
+        .time_ns = last->time_ns - first->time_ns,
+        .dirtied_pages = last->dirtied_pages - first->dirtied_pages,
+        .paid_ns = last->paid_ns - first->paid_ns,
+    };
+}
+
+uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v)
+{
+    DirtyVcpuRecord recent = dirty_vcpu_recent(v);
+    int64_t us = recent.time_ns / 1000;
+
+    return us ? recent.dirtied_pages * 1000000 / us : 0;
+}
+
+bool dirty_vcpu_at_floor(const DirtyVcpu *v)
+{
+    DirtyVcpuRecord recent = dirty_vcpu_recent(v);
+
+    /*
+     * At the floor a vCPU runs DIRTY_LOOK_MIN_NS after every
+     * DIRTY_PENALTY_MAX_NS; ten times that much allows for entering and
+     * leaving the guest, and for a busy host.
+     */
+    return recent.time_ns && recent.paid_ns >=
+           recent.time_ns - recent.time_ns / DIRTY_PENALTY_MAX_NS *
+                            10 * DIRTY_LOOK_MIN_NS - DIRTY_PENALTY_MAX_NS;
+}

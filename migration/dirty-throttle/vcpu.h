@@ -1,0 +1,121 @@
+/*
+ * Dirty throttle: all that is known of one vCPU
+ *
+ * No function takes a lock; whoever shares a DirtyVcpu between threads holds
+ * one around each call.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_DIRTY_THROTTLE_VCPU_H
+#define MIGRATION_DIRTY_THROTTLE_VCPU_H
+
+#include "budget.h"
+#include "pace.h"
+
+/*
+ * What a vCPU gets to dirty between two penalties, however deep in debt it is.
+ * One instruction may dirty several pages before it is done: the ones that it
+ * writes to, where it crosses from one to the next, and page tables.
+ */
+#define DIRTY_RUN_MIN_PAGES 4
+
+/* A rate is the difference between the latest and the oldest of these. */
+#define DIRTY_RATE_SAMPLES 10
+
+typedef struct DirtyVcpuRecord {
+    int64_t time_ns;
+    uint64_t dirtied_pages;
+    uint64_t paid_ns;
+} DirtyVcpuRecord;
+
+typedef struct DirtyVcpu {
+    /* The ceiling and the share; the one that asks for more time counts. */
+    DirtyBudget limit;
+    DirtyBudget quota;
+    DirtyPace pace;
+
+    /* last total reported; the next one is not charged if it is unknown */
+    uint64_t total_pages;
+    bool total_known;
+    /* charged since it is being watched, and the penalties for that */
+    uint64_t dirtied_pages;
+    uint64_t paid_ns;
+    uint64_t penalties;
+    /* dirtied since the last penalty */
+    uint64_t fresh_pages;
+    uint64_t ring_full_exits;
+
+    /* slept since it last entered the guest */
+    int64_t stretch_ns;
+    /*
+     * the present run in the guest: since when, pages, and how long it had
+     * lasted when the latest of them were seen
+     */
+    int64_t run_from_ns;
+    int64_t run_ns;
+    uint64_t run_pages;
+
+    /* records[(next_record + n) % DIRTY_RATE_SAMPLES], oldest first */
+    DirtyVcpuRecord records[DIRTY_RATE_SAMPLES];
+    unsigned next_record;
+} DirtyVcpu;
+
+void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns);
+
+/* The vCPU is not watched from now on, or counts from 0 again. */
+void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns);
+
+/**
+ * dirty_vcpu_charge: take in what a vCPU has dirtied
+ *
+ * @v: the vCPU
+ * @total_pages: pages dirtied since it counts; less than before counts as
+ *               nothing new
+ * @now_ns: the time
+ *
+ * Returns: the penalty to sleep for now; none before DIRTY_RUN_MIN_PAGES were
+ * dirtied since the last one, and at most DIRTY_PENALTY_MAX_NS between two
+ * times in the guest
+ */
+int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns);
+
+/* The penalty without a charge. */
+int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns);
+
+/**
+ * dirty_vcpu_resume: a vCPU has slept for its penalty, if it had any
+ *
+ * @v: the vCPU
+ * @paid_ns: how long it has slept
+ * @kicked: the sleep was cut short, the vCPU does not enter the guest
+ * @now_ns: the time
+ *
+ * Returns: how long it may be in the guest before it should look by itself;
+ * 0: it need not
+ */
+int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
+                          int64_t now_ns);
+
+/* Whether anything limits the vCPU. */
+static inline bool dirty_vcpu_limited(const DirtyVcpu *v)
+{
+    return dirty_budget_limited(&v->limit) || dirty_budget_limited(&v->quota);
+}
+
+/* What is owed, as of the last call with a time. */
+uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v);
+
+/* Keep a record of the counters, for rates. */
+void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns);
+
+/* What the records span; all zero while there is but one. */
+DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v);
+
+/* Pages/s dirtied of late. */
+uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v);
+
+/* Whether the vCPU has slept all the time of late but for the least run. */
+bool dirty_vcpu_at_floor(const DirtyVcpu *v);
+
+#endif

@@ -1,0 +1,326 @@
+/*
+ * Dirty throttle: whole migrations, played through with a made-up clock
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/dirty-throttle/budget.h"
+#include "migration/dirty-throttle/engine.h"
+
+#define MS 1000000LL
+#define S (1000 * MS)
+#define PAGE 4096
+#define LINK_PPS 25000
+#define RAM_PAGES 100000
+#define SWITCHOVER_PAGES 7500
+
+/*
+ * A guest whose vCPUs would dirty so much, in a migration over a link that
+ * carries so much.  The set of pages is larger than what an iteration sees.
+ */
+typedef struct Model {
+    DirtyEngine engine;
+    uint64_t vcpu_pps;
+    uint64_t device_pps;
+    uint64_t link_pps;
+    /* throttling holds vCPUs at this at least, in pages/s */
+    uint64_t floor_pps;
+
+    int64_t now_ns;
+    DirtyVcpuSample vcpus;
+    uint64_t iteration;
+    uint64_t remaining_pages;
+    uint64_t dirtied_pages;
+    uint64_t sent_bytes;
+    bool done;
+    /* phases that were seen */
+    bool seen[DIRTY_PHASE_CANNOT_HELP + 1];
+} Model;
+
+static void model_begin(Model *m)
+{
+    m->now_ns = S;
+    dirty_engine_begin(&m->engine, &m->vcpus, m->now_ns);
+    m->iteration = 1;
+    m->remaining_pages = RAM_PAGES;
+    dirty_engine_synced(&m->engine, 1, m->remaining_pages, &m->vcpus,
+                        m->now_ns);
+}
+
+static void model_sync(Model *m)
+{
+    m->remaining_pages += m->dirtied_pages;
+    m->dirtied_pages = 0;
+    m->iteration++;
+    dirty_engine_synced(&m->engine, m->iteration, m->remaining_pages,
+                        &m->vcpus, m->now_ns);
+    m->done = m->remaining_pages < SWITCHOVER_PAGES;
+}
+
+/* 100 ms of guest, link and throttle thread */
+static void model_step(Model *m)
+{
+    DirtyEngine *e = &m->engine;
+    uint64_t pps = m->vcpu_pps, sent;
+
+    m->vcpus.at_floor = false;
+    if (e->phase == DIRTY_PHASE_THROTTLING ||
+        e->reason == DIRTY_REASON_FLOOR) {
+        pps = MIN(pps, MAX(e->budget_pps, m->floor_pps));
+        m->vcpus.at_floor = pps < m->vcpu_pps && e->budget_pps < m->floor_pps;
+    }
+    if (pps < m->vcpu_pps) {
+        m->vcpus.paid_ns += 100 * MS * (m->vcpu_pps - pps) / m->vcpu_pps;
+    }
+    m->vcpus.dirtied_pages += pps / 10;
+    m->dirtied_pages += (pps + m->device_pps) / 10;
+
+    sent = MIN(m->remaining_pages, m->link_pps / 10);
+    m->remaining_pages -= sent;
+    m->sent_bytes += sent * (PAGE + 8);
+    m->now_ns += 100 * MS;
+    dirty_engine_progress(e, m->sent_bytes, PAGE, m->remaining_pages,
+                          SWITCHOVER_PAGES, m->now_ns);
+    if (m->remaining_pages < SWITCHOVER_PAGES) {
+        model_sync(m);
+    }
+    dirty_engine_decide(e, &m->vcpus, true, 50, m->now_ns);
+    m->seen[e->phase] = true;
+}
+
+static void model_run(Model *m, int64_t ns)
+{
+    for (int64_t end = m->now_ns + ns; m->now_ns < end && !m->done;) {
+        model_step(m);
+    }
+}
+
+static void test_writer_beyond_the_link(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
+    int64_t first_pass_ns = (RAM_PAGES - SWITCHOVER_PAGES) / LINK_PPS * S;
+
+    model_begin(&m);
+    model_run(&m, first_pass_ns);
+    /* not throttled in the first pass */
+    g_assert_cmpuint(m.vcpus.paid_ns, ==, 0);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_FIRST_PASS);
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+    /*
+     * Iterations halve from 8 s of dirtying at twice the link's speed: 8, 4,
+     * 2, 1, 0.5 seconds of sending; some tenths to notice.
+     */
+    g_assert_cmpint(m.now_ns - S - first_pass_ns, <=, 17 * S);
+    g_assert_true(m.seen[DIRTY_PHASE_THROTTLING]);
+    g_assert_false(m.seen[DIRTY_PHASE_CANNOT_HELP]);
+}
+
+static void test_converges_by_itself(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS * 4 / 10, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+    g_assert_false(m.seen[DIRTY_PHASE_THROTTLING]);
+}
+
+static void test_budget_follows_the_link(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_cmpuint(m.engine.budget_pps, ==, LINK_PPS / 2);
+    m.link_pps = LINK_PPS * 3 / 10;
+    model_run(&m, 1100 * MS);
+    g_assert_cmpuint(m.engine.budget_pps, <, LINK_PPS * 18 / 100);
+    m.link_pps = LINK_PPS;
+    model_run(&m, 200 * MS);
+    g_assert_cmpuint(m.engine.budget_pps, ==, LINK_PPS / 2);
+    model_run(&m, 120 * S);
+    g_assert_true(m.done);
+}
+
+/* The link dies for some seconds: no sample comes, the budget falls still. */
+static void test_link_is_stuck(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    for (int i = 0; i < 20; i++) {
+        m.now_ns += 100 * MS;
+        dirty_engine_decide(&m.engine, &m.vcpus, true, 50, m.now_ns);
+    }
+    g_assert_cmpuint(m.engine.budget_pps, <, LINK_PPS / 20);
+}
+
+static void test_throttling_ends_when_not_needed(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    m.vcpu_pps = 100;
+    model_run(&m, 1500 * MS);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_WATCHING);
+    /* and begins again */
+    m.vcpu_pps = 4 * LINK_PPS;
+    model_run(&m, 500 * MS);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+}
+
+static void test_devices_take_their_part(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .device_pps = LINK_PPS / 10 };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_cmpuint(m.engine.device_pps, >, LINK_PPS * 8 / 100);
+    g_assert_cmpuint(m.engine.device_pps, <, LINK_PPS * 12 / 100);
+    g_assert_cmpuint(m.engine.budget_pps, ==,
+                     LINK_PPS / 2 - m.engine.device_pps);
+    /* and are part of what is dirtied: all that throttling allows */
+    g_assert_cmpuint(m.engine.target.dirty_pps, >=, LINK_PPS / 2 - 100);
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+}
+
+static void test_devices_alone_are_too_much(void)
+{
+    Model m = { .vcpu_pps = 100, .link_pps = LINK_PPS,
+                .device_pps = 2 * LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 20 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_DEVICES);
+    /* vCPUs did not pay for it */
+    g_assert_cmpuint(m.vcpus.paid_ns, ==, 0);
+
+    /* the reason goes, and so does the verdict, with the next sync */
+    m.device_pps = 0;
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
+}
+
+static void test_floor(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .floor_pps = 1000 };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_false(m.seen[DIRTY_PHASE_CANNOT_HELP]);
+    /* a link that carries less than vCPUs dirty at their slowest */
+    m.link_pps = 500;
+    for (int i = 0; !m.vcpus.at_floor; i++) {
+        g_assert_cmpint(i, <, 100);
+        model_step(&m);
+    }
+    /* that has to last */
+    model_run(&m, 500 * MS);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
+    model_run(&m, 10 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
+    m.link_pps = LINK_PPS;
+    model_run(&m, S);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+}
+
+static void test_no_mechanism(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    m.now_ns += 100 * MS;
+    m.vcpus.dirtied_pages += 10000;
+    dirty_engine_decide(&m.engine, &m.vcpus, false, 50, m.now_ns);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_MECHANISM);
+}
+
+/* Memory that was never touched goes over the link for next to nothing. */
+static void test_zero_pages_are_no_bandwidth(void)
+{
+    Model m = { .link_pps = LINK_PPS };
+    DirtyEngine *e = &m.engine;
+
+    model_begin(&m);
+    model_run(&m, S);
+    g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
+    for (int i = 0; i < 10; i++) {
+        m.now_ns += 100 * MS;
+        m.remaining_pages -= 5000;
+        m.sent_bytes += 5000 * 9;
+        dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
+                              SWITCHOVER_PAGES, m.now_ns);
+        g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
+    }
+}
+
+/* From the second pass on, what counts is pages, not bytes. */
+static void test_xbzrle(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
+    DirtyEngine *e = &m.engine;
+
+    model_begin(&m);
+    model_run(&m, 5 * S);
+    g_assert_cmpuint(m.iteration, ==, 2);
+    for (int i = 0; i < 3; i++) {
+        m.now_ns += 100 * MS;
+        m.remaining_pages -= LINK_PPS * 3 / 10;
+        m.sent_bytes += LINK_PPS / 10 * PAGE;
+        dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
+                              SWITCHOVER_PAGES, m.now_ns);
+    }
+    g_assert_cmpuint(e->link.pps, ==, 3 * LINK_PPS);
+}
+
+static void test_expected_time(void)
+{
+    DirtyTargetSample s = {
+        .iteration = 2, .iteration_pages = 100000, .remaining_pages = 100000,
+        .link_pps = 25000, .dirty_pps = 12500, .switchover_pages = 7500,
+        .threshold_percent = 50,
+    };
+    int64_t ns = dirty_target_expected_ns(&s);
+
+    /* 4 + 2 + 1 + 0.5 s, then 6250 pages: 0.25 s */
+    g_assert_cmpint(ns / MS, ==, 7750);
+    s.dirty_pps = 25000;
+    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
+    s.link_pps = 0;
+    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/dirty-engine/beyond-link", test_writer_beyond_the_link);
+    g_test_add_func("/dirty-engine/converges", test_converges_by_itself);
+    g_test_add_func("/dirty-engine/link/follows", test_budget_follows_the_link);
+    g_test_add_func("/dirty-engine/link/stuck", test_link_is_stuck);
+    g_test_add_func("/dirty-engine/link/zero-pages",
+                    test_zero_pages_are_no_bandwidth);
+    g_test_add_func("/dirty-engine/link/xbzrle", test_xbzrle);
+    g_test_add_func("/dirty-engine/ends",
+                    test_throttling_ends_when_not_needed);
+    g_test_add_func("/dirty-engine/devices/part", test_devices_take_their_part);
+    g_test_add_func("/dirty-engine/devices/alone",
+                    test_devices_alone_are_too_much);
+    g_test_add_func("/dirty-engine/floor", test_floor);
+    g_test_add_func("/dirty-engine/no-mechanism", test_no_mechanism);
+    g_test_add_func("/dirty-engine/expected-time", test_expected_time);
+    return g_test_run();
+}

@@ -1,0 +1,117 @@
+/*
+ * Dirty throttle: does a migration need throttling
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/dirty-throttle/target.h"
+
+/* The second pass over 200 MiB at 100 MB/s has just begun. */
+static const DirtyTargetSample second_pass = {
+    .iteration = 2,
+    .iteration_pages = 51200,
+    .remaining_pages = 51200,
+    .link_pps = 24414,
+    .switchover_pages = 7324,
+    .threshold_percent = 50,
+};
+
+static void test_writer_beyond_the_link(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    s.dirty_pps = 50000;
+    g_assert_true(dirty_target_needs_throttle(&s));
+}
+
+static void test_not_in_the_first_pass(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    s.iteration = 1;
+    s.dirty_pps = 50000;
+    s.dirtied_pages = 51200;
+    g_assert_false(dirty_target_needs_throttle(&s));
+}
+
+static void test_not_when_it_converges(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    /* 40 % of what the link carries */
+    s.dirty_pps = 9765;
+    g_assert_false(dirty_target_needs_throttle(&s));
+    /* just below, and just above half of it */
+    s.dirty_pps = 12100;
+    g_assert_false(dirty_target_needs_throttle(&s));
+    s.dirty_pps = 12300;
+    g_assert_true(dirty_target_needs_throttle(&s));
+}
+
+static void test_not_when_the_rest_can_be_switched_over(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    /* the iteration is short, all it leaves fits into the downtime */
+    s.iteration_pages = 8000;
+    s.remaining_pages = 2000;
+    s.dirtied_pages = 5000;
+    s.dirty_pps = 20000;
+    g_assert_false(dirty_target_needs_throttle(&s));
+    s.dirtied_pages = 6000;
+    g_assert_true(dirty_target_needs_throttle(&s));
+}
+
+static void test_already_too_much(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    s.dirtied_pages = 25601;
+    s.remaining_pages = 0;
+    g_assert_true(dirty_target_needs_throttle(&s));
+    s.dirtied_pages = 25600;
+    g_assert_false(dirty_target_needs_throttle(&s));
+}
+
+static void test_unknown_link(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    s.link_pps = 0;
+    s.dirty_pps = UINT64_MAX;
+    g_assert_false(dirty_target_needs_throttle(&s));
+}
+
+static void test_large(void)
+{
+    DirtyTargetSample s = {
+        .iteration = 2,
+        .iteration_pages = 1ULL << 35,
+        .remaining_pages = 1ULL << 35,
+        .link_pps = 1ULL << 28,
+        .switchover_pages = 1ULL << 26,
+        .threshold_percent = 100,
+        .dirty_pps = (1ULL << 28) - (1ULL << 10),
+    };
+
+    g_assert_false(dirty_target_needs_throttle(&s));
+    s.dirty_pps = (1ULL << 28) + (1ULL << 10);
+    g_assert_true(dirty_target_needs_throttle(&s));
+    s.dirty_pps = UINT64_MAX;
+    g_assert_true(dirty_target_needs_throttle(&s));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/dirty-target/beyond-link", test_writer_beyond_the_link);
+    g_test_add_func("/dirty-target/first-pass", test_not_in_the_first_pass);
+    g_test_add_func("/dirty-target/converges", test_not_when_it_converges);
+    g_test_add_func("/dirty-target/switchover",
+                    test_not_when_the_rest_can_be_switched_over);
+    g_test_add_func("/dirty-target/too-much", test_already_too_much);
+    g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
+    g_test_add_func("/dirty-target/large", test_large);
+    return g_test_run();
+}

@@ -1,0 +1,195 @@
+/*
+ * Dirty throttle: what is known of a vCPU
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/dirty-throttle/vcpu.h"
+
+#define MS 1000000LL
+
+/* Watched from page 0 at time 0, with these rates. */
+static DirtyVcpu watched(uint64_t limit_pps, uint64_t quota_pps)
+{
+    DirtyVcpu v;
+
+    dirty_vcpu_init(&v, 0);
+    dirty_budget_set_rate(&v.limit, limit_pps, 0);
+    dirty_budget_set_rate(&v.quota, quota_pps, 0);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 0, 0), ==, 0);
+    return v;
+}
+
+static void test_the_smaller_counts(void)
+{
+    DirtyVcpu v = watched(1000, 100);
+
+    g_assert_cmpint(dirty_vcpu_charge(&v, 5, 0), ==, 50 * MS);
+    v = watched(100, 1000);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 5, 0), ==, 50 * MS);
+    v = watched(1000, DIRTY_RATE_UNLIMITED);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 5, 0), ==, 5 * MS);
+    v = watched(DIRTY_RATE_UNLIMITED, 1000);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 5, 0), ==, 5 * MS);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 5);
+}
+
+/* What was dirtied while nobody looked is not charged. */
+static void test_first_report_is_free(void)
+{
+    DirtyVcpu v;
+
+    dirty_vcpu_init(&v, 0);
+    dirty_budget_set_rate(&v.limit, 1, 0);
+    dirty_budget_set_rate(&v.quota, 1, 0);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1000000, 0), ==, 0);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1000010, 0), >, 0);
+
+    /* nor what comes after it was unplugged and plugged again */
+    dirty_vcpu_forget(&v, 0);
+    g_assert_cmpint(dirty_budget_limited(&v.quota), ==, 0);
+    dirty_vcpu_init(&v, 0);
+    dirty_budget_set_rate(&v.limit, 1, 0);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 500, 0), ==, 0);
+}
+
+/*
+ * A look may count a page that harvesting then finds to be dirty already: the
+ * total goes back, and what follows is charged once it exceeds the old one.
+ */
+static void test_total_goes_back(void)
+{
+    DirtyVcpu v = watched(1000, DIRTY_RATE_UNLIMITED);
+
+    dirty_vcpu_charge(&v, 10, 0);
+    dirty_vcpu_charge(&v, 8, 0);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 10);
+    dirty_vcpu_charge(&v, 12, 0);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 12);
+}
+
+/* Penalties that are cut short do not add up to more than one. */
+static void test_stretch_is_bounded(void)
+{
+    DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
+    int64_t now = 0, off_ns = 0, penalty;
+
+    while ((penalty = dirty_vcpu_charge(&v, 1000, now))) {
+        int64_t slept = MIN(penalty, 30 * MS);
+
+        now += slept;
+        off_ns += slept;
+        dirty_vcpu_resume(&v, slept, true, now);
+    }
+    g_assert_cmpint(off_ns, ==, DIRTY_PENALTY_MAX_NS);
+
+    /* after it was in the guest, it is off for as long again */
+    g_assert_cmpint(dirty_vcpu_resume(&v, 0, false, now), ==,
+                    DIRTY_LOOK_MIN_NS);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1000, now), ==, 0);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1010, now), ==,
+                    DIRTY_PENALTY_MAX_NS);
+    g_assert_cmpuint(v.paid_ns, ==, DIRTY_PENALTY_MAX_NS);
+}
+
+/*
+ * A vCPU that was let into the guest may not have got to run there, or does
+ * not write any more: whatever it owes, only what it dirties is penalised.
+ */
+static void test_no_penalty_for_nothing(void)
+{
+    DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
+    int64_t now = 0, look, last = 0;
+
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1000, now), >, 0);
+    now += DIRTY_PENALTY_MAX_NS;
+    dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, now);
+    for (int i = 0; i < 5; i++) {
+        g_assert_cmpint(dirty_vcpu_charge(&v, 1000, now), ==, 0);
+        /* longer and longer, to be sure that it runs */
+        look = dirty_vcpu_resume(&v, 0, false, now);
+        g_assert_cmpint(look, >, last);
+        now += look;
+        last = look;
+    }
+    /* an instruction that dirties some pages gets done */
+    for (int i = 1; i < DIRTY_RUN_MIN_PAGES; i++) {
+        g_assert_cmpint(dirty_vcpu_charge(&v, 1000 + i, now), ==, 0);
+        now += dirty_vcpu_resume(&v, 0, false, now);
+    }
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1000 + DIRTY_RUN_MIN_PAGES, now), ==,
+                    DIRTY_PENALTY_MAX_NS);
+}
+
+/* The next look comes when the stricter of the two budgets is used up. */
+static void test_next_look(void)
+{
+    DirtyVcpu v = watched(10000, 1000);
+    int64_t look;
+
+    /* 1000 pages/s, as seen in 100 ms */
+    dirty_vcpu_charge(&v, 100, 100 * MS);
+    v.limit.balance_pages = 0;
+    v.quota.balance_pages = -9;
+    /* one page may be dirtied until 10 ms are owed: at 1000 pages/s, 1 ms */
+    look = dirty_vcpu_resume(&v, 0, false, 100 * MS);
+    g_assert_cmpint(look, >=, MS);
+    g_assert_cmpint(look, <=, MS + MS / 100);
+
+    v = watched(DIRTY_RATE_UNLIMITED, DIRTY_RATE_UNLIMITED);
+    dirty_vcpu_charge(&v, 100, 100 * MS);
+    g_assert_cmpint(dirty_vcpu_resume(&v, 0, false, 100 * MS), ==, 0);
+}
+
+static void test_rates(void)
+{
+    DirtyVcpu v = watched(1000, DIRTY_RATE_UNLIMITED);
+
+    g_assert_cmpuint(dirty_vcpu_rate_pps(&v), ==, 0);
+    for (int i = 1; i <= 25; i++) {
+        /* 100 pages/s, then 1000 */
+        dirty_vcpu_charge(&v, i <= 10 ? 10 * i : 100 + 100 * (i - 10),
+                          i * 100 * MS);
+        dirty_vcpu_record(&v, i * 100 * MS);
+        if (i == 10) {
+            g_assert_cmpuint(dirty_vcpu_rate_pps(&v), ==, 100);
+        }
+    }
+    g_assert_cmpuint(dirty_vcpu_rate_pps(&v), ==, 1000);
+    g_assert_false(dirty_vcpu_at_floor(&v));
+}
+
+static void test_floor(void)
+{
+    DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
+    int64_t now = 0;
+
+    dirty_vcpu_charge(&v, 1000000, 0);
+    for (int i = 0; i < 20; i++) {
+        now += DIRTY_PENALTY_MAX_NS + DIRTY_LOOK_MIN_NS;
+        dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, now);
+        dirty_vcpu_record(&v, now);
+    }
+    g_assert_true(dirty_vcpu_at_floor(&v));
+    for (int i = 0; i < 20; i++) {
+        now += DIRTY_PENALTY_MAX_NS;
+        dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS / 2, false, now);
+        dirty_vcpu_record(&v, now);
+    }
+    g_assert_false(dirty_vcpu_at_floor(&v));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/dirty-vcpu/smaller", test_the_smaller_counts);
+    g_test_add_func("/dirty-vcpu/first", test_first_report_is_free);
+    g_test_add_func("/dirty-vcpu/back", test_total_goes_back);
+    g_test_add_func("/dirty-vcpu/stretch", test_stretch_is_bounded);
+    g_test_add_func("/dirty-vcpu/nothing", test_no_penalty_for_nothing);
+    g_test_add_func("/dirty-vcpu/look", test_next_look);
+    g_test_add_func("/dirty-vcpu/rates", test_rates);
+    g_test_add_func("/dirty-vcpu/floor", test_floor);
+    return g_test_run();
+}
