@@ -1,0 +1,301 @@
+#
+# Migration test stress guest: its command line, and its counters
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""
+Run the stress guest and read what it counts while it runs.
+
+The guest keeps its counters in its own RAM. QEMU must keep that RAM in a file:
+
+    -object memory-backend-file,id=ram,size=1G,mem-path=FILE,share=on
+    -machine memory-backend=ram
+
+StressGuest(FILE) then reads them without the guest's or QEMU's help, and so
+without slowing either. tests/migration/stress-guest/README.rst has the layout.
+"""
+
+import mmap
+import os
+import time
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+COUNTERS = 0x80000
+PAGE_SIZE = 4096
+MAX_VCPUS = 16
+MAGIC = int.from_bytes(b"STSGUEST", "little")
+VERSION = 1
+
+BOOTING, RUNNING, ERROR = range(3)
+ROLES = ("idle", "writer", "reader", "hot", "burst")
+
+# The header, in units of 8 bytes
+_MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
+
+# How often to look again for a block that its vCPU is just changing. After
+# that the vCPU stands still, and what is there will not get any better.
+_SNAPSHOT_TRIES = 1000
+
+_POLL_SECONDS = 0.005
+
+
+class StressGuestError(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one vCPU shall do; None is the guest's default"""
+    kind: str
+    rate: int | None = None         # Operations per second, 0 for no limit
+    mb: int | None = None           # writer, reader, burst: size in MiB
+    pages: int | None = None        # hot: size in pages
+    on: int | None = None           # burst: milliseconds of work
+    off: int | None = None          # burst: milliseconds of silence
+
+    _KEYS = {
+        "idle": (),
+        "writer": ("rate", "mb"),
+        "reader": ("rate", "mb"),
+        "hot": ("rate", "pages"),
+        "burst": ("rate", "mb", "on", "off"),
+    }
+
+    def __post_init__(self):
+        if self.kind not in ROLES:
+            raise StressGuestError("unknown role '%s', must be one of %s" %
+                                   (self.kind, ", ".join(ROLES)))
+        for key in ("rate", "mb", "pages", "on", "off"):
+            if (getattr(self, key) is not None and
+                    key not in self._KEYS[self.kind]):
+                raise StressGuestError("%s does not take '%s'" %
+                                       (self.kind, key))
+
+    def word(self):
+        """The role as the guest's command line has it"""
+        options = ["%s=%d" % (key, getattr(self, key))
+                   for key in self._KEYS[self.kind]
+                   if getattr(self, key) is not None]
+        return ",".join([self.kind] + options)
+
+
+def cmdline(roles, khz=None, console=False):
+    """The guest's command line (-append); roles[i] is for vCPU i"""
+    if len(roles) > MAX_VCPUS:
+        raise StressGuestError("%d vCPUs, the stress guest has at most %d" %
+                               (len(roles), MAX_VCPUS))
+    words = ["%d=%s" % (i, role.word()) for i, role in enumerate(roles)]
+    if khz is not None:
+        words.append("khz=%d" % khz)
+    if console:
+        words.append("console=1")
+    return " ".join(words)
+
+
+def elf_path():
+    """The guest's file: from $STRESS_GUEST, or where the Makefile puts it"""
+    path = os.environ.get("STRESS_GUEST")
+    if path is None:
+        path = (Path(__file__).resolve().parents[3] /
+                "build" / "stress-guest" / "stress-guest.elf")
+    if not os.path.isfile(path):
+        raise StressGuestError(
+            "no stress guest at %s: run 'make -C tests/migration/stress-guest'"
+            " or set STRESS_GUEST" % path)
+    return str(path)
+
+
+@dataclass(frozen=True)
+class Vcpu:
+    """What one vCPU had counted at one moment"""
+    # In the order of StressGuestVcpu in stress-guest.h
+    role: str
+    rate: int
+    region_start: int
+    region_size: int
+    ops: int
+    passes: int
+    errors: int
+    error_gpa: int
+    error_expected: int
+    error_found: int
+    max_gap_ns: int
+    max_gap_total_ns: int
+    seen_epoch: int
+    start_tsc: int
+    tsc: int
+    sequence: int
+    # When it was read, as time.monotonic() counts
+    time: float
+
+    def error_text(self):
+        """The first error, for people, or None"""
+        if not self.errors:
+            return None
+        return ("%d bad page visits, the first at 0x%x: expected pass %d of "
+                "0x%x, found pass %d of 0x%x" %
+                (self.errors, self.error_gpa,
+                 self.error_expected >> 32, self.error_expected & 0xffffffff,
+                 self.error_found >> 32, self.error_found & 0xffffffff))
+
+
+# All fields but the time
+_BLOCK_WORDS = 16
+
+
+def rate(earlier, later):
+    """
+    Operations per second between two snapshots of one vCPU
+
+    By the host's clock, so that a vCPU which stands still shows as one.
+    """
+    if later.ops < earlier.ops:
+        raise StressGuestError("the guest was restarted between the snapshots")
+    if later.time <= earlier.time:
+        raise StressGuestError("no time has passed between the snapshots")
+    return (later.ops - earlier.ops) / (later.time - earlier.time)
+
+
+class StressGuest(object):
+    """
+    A running stress guest, through the file that is its RAM
+
+    At a migration's destination it is another file, so another StressGuest.
+    The file may come into being later, but before wait_up() has returned no
+    other method works.
+    """
+
+    def __init__(self, path):
+        self._path = str(path)
+        self._counters = None
+        self._epoch_page = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.close()
+
+    def close(self):
+        for view in (self._counters, self._epoch_page):
+            if view is not None:
+                mapping = view.obj
+                view.release()
+                mapping.close()
+        self._counters = None
+        self._epoch_page = None
+
+    def _open(self):
+        """Map the counters; False if the file is not there yet"""
+        size = (1 + MAX_VCPUS) * PAGE_SIZE
+        try:
+            fd = os.open(self._path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(fd).st_size < COUNTERS + size:
+                return False
+            # Casting to 8 bytes makes each access one load or store
+            self._counters = memoryview(mmap.mmap(
+                fd, size, mmap.MAP_SHARED, mmap.PROT_READ,
+                offset=COUNTERS)).cast("Q")
+            self._epoch_page = memoryview(mmap.mmap(
+                fd, PAGE_SIZE, mmap.MAP_SHARED,
+                mmap.PROT_READ | mmap.PROT_WRITE, offset=COUNTERS)).cast("Q")
+        finally:
+            os.close(fd)
+        return True
+
+    def _word(self, index):
+        if self._counters is None:
+            raise StressGuestError("%s: not mapped, call wait_up() first" %
+                                   self._path)
+        return self._counters[index]
+
+    def _wait(self, what, timeout, condition):
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise StressGuestError("%s: %s within %.1f s" %
+                                       (self._path, what, timeout))
+            time.sleep(_POLL_SECONDS)
+
+    def _is_up(self):
+        if self._counters is None and not self._open():
+            return False
+        if self._word(_MAGIC) != MAGIC:
+            return False
+        version = self._word(_VERSION_NR_VCPUS) & 0xffffffff
+        if version != VERSION:
+            raise StressGuestError("%s: counters are version %d, not %d" %
+                                   (self._path, version, VERSION))
+        if self.state == ERROR:
+            raise StressGuestError("%s: the guest has stopped with an error, "
+                                   "its serial port says which" % self._path)
+        return self.state == RUNNING
+
+    def wait_up(self, timeout=30):
+        """Wait until all vCPUs run"""
+        self._wait("no stress guest came up", timeout, self._is_up)
+
+    def wait_filled(self, timeout=60):
+        """Wait until all regions are full and the work proper has begun"""
+        self._wait("the guest did not fill its memory", timeout,
+                   lambda: all(v.ops for v in self.vcpus()
+                               if v.role != "idle"))
+
+    def wait_epoch(self, timeout=10):
+        """Wait until every max_gap_ns belongs to the present epoch"""
+        self._wait("not every vCPU took up the new epoch", timeout,
+                   lambda: all(v.seen_epoch == self.epoch
+                               for v in self.vcpus() if v.role != "idle"))
+
+    @property
+    def state(self):
+        return self._word(_STATE)
+
+    @property
+    def nr_vcpus(self):
+        return self._word(_VERSION_NR_VCPUS) >> 32
+
+    @property
+    def tsc_khz(self):
+        return self._word(_TSC_KHZ)
+
+    @property
+    def epoch(self):
+        return self._word(_EPOCH)
+
+    def vcpu(self, i):
+        """A snapshot of vCPU i's counters"""
+        if not 0 <= i < self.nr_vcpus:
+            raise StressGuestError("%s: no vCPU %d, there are %d" %
+                                   (self._path, i, self.nr_vcpus))
+        first = (1 + i) * PAGE_SIZE // 8
+        last = first + _BLOCK_WORDS - 1
+        for _ in range(_SNAPSHOT_TRIES):
+            before = self._counters[last]
+            words = self._counters[first:last + 1].tolist()
+            now = time.monotonic()
+            if before == words[-1] == self._counters[last] and before % 2 == 0:
+                break
+        return Vcpu(ROLES[words[0]], *words[1:], time=now)
+
+    def vcpus(self):
+        return [self.vcpu(i) for i in range(self.nr_vcpus)]
+
+    def new_epoch(self):
+        """
+        Make every vCPU look for its longest gap anew; the new epoch's number
+
+        A vCPU takes it up at its next operation, see wait_epoch(). The host's
+        write is not logged as dirty: at a migration's destination begin a new
+        epoch again.
+        """
+        epoch = 1 + max([self.epoch] + [v.seen_epoch for v in self.vcpus()])
+        self._epoch_page[_EPOCH] = epoch
+        return epoch

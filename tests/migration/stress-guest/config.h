@@ -1,0 +1,40 @@
+/*
+ * Stress guest: what the command line asks for
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "layout.h"
+#include "stress-guest.h"
+
+typedef struct VcpuConfig {
+    StressGuestRole role;
+    uint64_t rate;              /* operations per second, 0: no limit */
+    uint64_t on_ms;             /* works that long, then is silent that long; */
+    uint64_t off_ms;            /* always works if 0 */
+    uint64_t start;
+    uint64_t size;
+} VcpuConfig;
+
+typedef struct Config {
+    unsigned nr_vcpus;
+    uint64_t tsc_khz;           /* 0: measure it */
+    bool console;               /* a line a second for each vCPU */
+    VcpuConfig vcpu[MAX_VCPUS];
+} Config;
+
+/* Does not change any more once the vCPUs run */
+extern Config config;
+
+/* Read the machine and its command line. Stops the guest if it cannot obey. */
+void config_init(void);
+
+const char *config_role_name(StressGuestRole role);
+
+#endif /* CONFIG_H */

@@ -1,0 +1,153 @@
+/*
+ * Stress guest: keeping the counters that the host reads
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "clock.h"
+#include "config.h"
+#include "counters.h"
+#include "layout.h"
+
+_Static_assert(STRESS_GUEST_PAGE_SIZE == PAGE_SIZE, "a page for each vCPU");
+_Static_assert(STRESS_GUEST_MAX_VCPUS == MAX_VCPUS, "and for every vCPU");
+
+/*
+ * A fast vCPU does an operation in less time than a host program needs to read
+ * the block. So publish now and then only, to give the reader quiet moments.
+ */
+#define PUBLISH_US 100
+
+static StressGuestHeader *header(void)
+{
+    return (StressGuestHeader *)(uintptr_t)STRESS_GUEST_COUNTERS;
+}
+
+static StressGuestVcpu *block(unsigned index)
+{
+    return (StressGuestVcpu *)(uintptr_t)
+        (STRESS_GUEST_COUNTERS + PAGE_SIZE * (1 + index));
+}
+
+/* In one piece, and after the stores before it: the host looks at any time */
+static inline void set(uint64_t *field, uint64_t value)
+{
+    __atomic_store_n(field, value, __ATOMIC_RELEASE);
+}
+
+static inline uint64_t epoch(void)
+{
+    return __atomic_load_n(&header()->epoch, __ATOMIC_RELAXED);
+}
+
+void counters_reset(void)
+{
+    counters_set_state(STRESS_GUEST_BOOTING);
+    for (unsigned i = 0; i < MAX_VCPUS; i++) {
+        *block(i) = (StressGuestVcpu) { 0 };
+    }
+    header()->version = STRESS_GUEST_VERSION;
+    set(&header()->magic, STRESS_GUEST_MAGIC);
+}
+
+void counters_describe(void)
+{
+    header()->nr_vcpus = config.nr_vcpus;
+    set(&header()->tsc_khz, tsc_khz);
+    for (unsigned i = 0; i < config.nr_vcpus; i++) {
+        const VcpuConfig *vcpu = &config.vcpu[i];
+
+        set(&block(i)->role, vcpu->role);
+        set(&block(i)->rate, vcpu->rate);
+        set(&block(i)->region_start, vcpu->start);
+        set(&block(i)->region_size, vcpu->size);
+    }
+}
+
+void counters_set_state(StressGuestState state)
+{
+    set(&header()->state, state);
+}
+
+const StressGuestVcpu *counters_block(unsigned index)
+{
+    return block(index);
+}
+
+static void publish(Counters *c)
+{
+    StressGuestVcpu *b = c->block;
+    const StressGuestVcpu *v = &c->values;
+
+    set(&b->sequence, b->sequence + 1);
+    set(&b->ops, v->ops);
+    set(&b->passes, v->passes);
+    set(&b->errors, v->errors);
+    set(&b->error_gpa, v->error_gpa);
+    set(&b->error_expected, v->error_expected);
+    set(&b->error_found, v->error_found);
+    set(&b->max_gap_ns, v->max_gap_ns);
+    set(&b->max_gap_total_ns, v->max_gap_total_ns);
+    set(&b->seen_epoch, v->seen_epoch);
+    set(&b->start_tsc, v->start_tsc);
+    set(&b->tsc, v->tsc);
+    set(&b->sequence, b->sequence + 1);
+    c->changed = false;
+}
+
+void counters_start(Counters *c, unsigned index, uint64_t now)
+{
+    *c = (Counters) {
+        .values = {
+            .seen_epoch = epoch(),
+            .start_tsc = now,
+            .tsc = now,
+        },
+        .block = block(index),
+        .publish_at = now,
+        .changed = true,
+    };
+}
+
+void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
+                 bool wrapped)
+{
+    StressGuestVcpu *v = &c->values;
+
+    if (bad) {
+        if (!v->errors) {
+            v->error_gpa = bad->gpa;
+            v->error_expected = bad->expected;
+            v->error_found = bad->found;
+        }
+        v->errors++;
+    }
+    if (gap > c->max_gap) {
+        c->max_gap = gap;
+        v->max_gap_ns = clock_ticks_to_ns(gap);
+    }
+    if (gap > c->max_gap_total) {
+        c->max_gap_total = gap;
+        v->max_gap_total_ns = clock_ticks_to_ns(gap);
+    }
+    v->ops++;
+    v->passes += wrapped;
+    v->tsc = now;
+    c->changed = true;
+}
+
+void counters_update(Counters *c, uint64_t now)
+{
+    uint64_t wanted = epoch();
+
+    if (wanted != c->values.seen_epoch) {
+        c->values.seen_epoch = wanted;
+        c->values.max_gap_ns = 0;
+        c->max_gap = 0;
+        c->changed = true;
+    }
+    if (c->changed && (int64_t)(now - c->publish_at) >= 0) {
+        publish(c);
+        c->publish_at = now + PUBLISH_US * tsc_khz / 1000;
+    }
+}

@@ -1,0 +1,50 @@
+/*
+ * Stress guest: keeping the counters that the host reads
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef COUNTERS_H
+#define COUNTERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "page.h"
+#include "stress-guest.h"
+
+/* What one vCPU counts, privately until it is published */
+typedef struct Counters {
+    StressGuestVcpu values;     /* without its configuration */
+    StressGuestVcpu *block;     /* where the host sees them */
+    uint64_t max_gap;           /* like those in @values, but in ticks */
+    uint64_t max_gap_total;
+    uint64_t publish_at;
+    bool changed;               /* there is something to publish */
+} Counters;
+
+/* vCPU 0: clear all, but the host's epoch */
+void counters_reset(void);
+
+/* vCPU 0: fill in all that does not change: configuration and clock */
+void counters_describe(void);
+
+void counters_set_state(StressGuestState state);
+
+/* What vCPU @index has published */
+const StressGuestVcpu *counters_block(unsigned index);
+
+/* Count for vCPU @index, whose operations may begin at @now */
+void counters_start(Counters *c, unsigned index, uint64_t now);
+
+/*
+ * An operation has ended at @now after a gap of @gap ticks; @bad is what it
+ * found wrong, or NULL; @wrapped tells that it was the last one of a pass.
+ */
+void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
+                 bool wrapped);
+
+/* To be called often: take up a new epoch, publish what has changed */
+void counters_update(Counters *c, uint64_t now);
+
+#endif /* COUNTERS_H */

@@ -1,0 +1,34 @@
+/*
+ * Stress guest: numbers that assembler and C must agree on
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LAYOUT_H
+#define LAYOUT_H
+
+#define MAX_VCPUS 16
+
+#define PAGE_SIZE 4096
+#define PAGE_SHIFT 12
+
+/* A startup IPI carries a page number below 1 MiB: where APs begin */
+#define TRAMPOLINE 0x8000
+
+#define LAPIC_BASE 0xfee00000
+
+/* The page tables give CPL 3 everything below; the LAPIC lies above */
+#define USER_END 0xc0000000
+
+/* Segment selectors */
+#define SEL_CODE32 0x08
+#define SEL_DATA 0x10
+#define SEL_CODE64 0x18
+#define SEL_USER_DATA 0x23
+#define SEL_USER_CODE64 0x2b
+#define SEL_TSS 0x30            /* one descriptor of 16 bytes for each vCPU */
+
+/* CPU exceptions, all of which the guest reports and none of which it takes */
+#define NR_TRAPS 32
+
+#endif /* LAYOUT_H */

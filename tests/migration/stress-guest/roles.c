@@ -1,0 +1,94 @@
+/*
+ * Stress guest: what a vCPU does
+ *
+ * All roles walk their region page by page and check each page they come to.
+ * The reader leaves it at that; the others then write the page anew. They
+ * differ by the size of the region and by when the next page is due, and that
+ * is in their configuration.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stddef.h>
+
+#include "config.h"
+#include "counters.h"
+#include "cpu.h"
+#include "layout.h"
+#include "pace.h"
+#include "page.h"
+#include "report.h"
+#include "roles.h"
+
+#define FIRST_PASS 1
+
+/* No page may stay a zero page: migration would not have to send it */
+static void fill(const VcpuConfig *vcpu)
+{
+    for (uint64_t at = 0; at < vcpu->size; at += PAGE_SIZE) {
+        page_write(vcpu->start + at, FIRST_PASS);
+    }
+}
+
+/*
+ * The time from when the operation could begin, because it was due and the
+ * one before had ended, until its end. A TSC that steps back makes no gap.
+ */
+static uint64_t gap(uint64_t due, uint64_t last, uint64_t now)
+{
+    uint64_t begin = (int64_t)(due - last) > 0 ? due : last;
+
+    return (int64_t)(now - begin) > 0 ? now - begin : 0;
+}
+
+void role_run(unsigned index, bool reports)
+{
+    const VcpuConfig *vcpu = &config.vcpu[index];
+    bool writes = vcpu->role != STRESS_GUEST_READER;
+    uint32_t pass = FIRST_PASS;
+    uint64_t at = 0;
+    uint64_t last, now;
+    Counters counters;
+    Pace pace;
+
+    fill(vcpu);
+    now = rdtsc();
+    last = now;
+    pace_init(&pace, vcpu, now);
+    counters_start(&counters, index, now);
+    if (reports) {
+        report_start(now);
+    }
+
+    for (;;) {
+        PageError error;
+        bool good, wrapped;
+
+        counters_update(&counters, now);
+        if (reports) {
+            report_step(now);
+        }
+        if ((int64_t)(now - pace.due) < 0) {
+            pause();
+            now = rdtsc();
+            continue;
+        }
+
+        good = page_check(vcpu->start + at, pass, &error);
+        if (writes) {
+            page_write(vcpu->start + at, pass + 1);
+        }
+        at += PAGE_SIZE;
+        wrapped = at == vcpu->size;
+        if (wrapped) {
+            at = 0;
+            pass += writes;
+        }
+
+        now = rdtsc();
+        counters_op(&counters, now, gap(pace.due, last, now),
+                    good ? NULL : &error, wrapped);
+        last = now;
+        pace_next(&pace, now);
+    }
+}

@@ -1,0 +1,75 @@
+/*
+ * Stress guest: the counters that guest and host share
+ *
+ * The guest keeps its counters at a fixed guest physical address. A host that
+ * maps the guest's RAM (memory-backend-file, share=on) finds them at the same
+ * offset in the file. The layout below is an interface: host programs read it.
+ *
+ * Every field is 8 bytes, or two times 4, little endian and naturally aligned;
+ * it has one writer, which stores it in one piece.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef STRESS_GUEST_H
+#define STRESS_GUEST_H
+
+#include <stdint.h>
+
+/* Page 0 is the header, page 1 + i belongs to vCPU i */
+#define STRESS_GUEST_COUNTERS 0x80000
+#define STRESS_GUEST_PAGE_SIZE 4096
+#define STRESS_GUEST_MAX_VCPUS 16
+
+#define STRESS_GUEST_MAGIC 0x5453455547535453ULL /* "STSGUEST" in memory */
+#define STRESS_GUEST_VERSION 1
+
+typedef enum StressGuestState {
+    STRESS_GUEST_BOOTING,
+    STRESS_GUEST_RUNNING,
+    STRESS_GUEST_ERROR,
+} StressGuestState;
+
+typedef enum StressGuestRole {
+    STRESS_GUEST_IDLE,
+    STRESS_GUEST_WRITER,
+    STRESS_GUEST_READER,
+    STRESS_GUEST_HOT,
+    STRESS_GUEST_BURST,
+} StressGuestRole;
+
+/* Written by vCPU 0 while it boots, and never again, except for @epoch */
+typedef struct StressGuestHeader {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t nr_vcpus;
+    uint64_t tsc_khz;
+    uint64_t state;             /* StressGuestState */
+    uint64_t epoch;             /* written by the host only */
+} StressGuestHeader;
+
+typedef struct StressGuestVcpu {
+    /* Written by vCPU 0, before the state is STRESS_GUEST_RUNNING */
+    uint64_t role;              /* StressGuestRole */
+    uint64_t rate;              /* wanted operations per second, 0: no limit */
+    uint64_t region_start;
+    uint64_t region_size;
+    /* Written by the vCPU itself */
+    uint64_t ops;               /* pages visited; 0 until the region is full */
+    uint64_t passes;            /* complete walks over the region */
+    uint64_t errors;            /* visits that found a page damaged */
+    uint64_t error_gpa;         /* the first damaged word ever found, ... */
+    uint64_t error_expected;    /* ... what it should have held ... */
+    uint64_t error_found;       /* ... and what it did hold */
+    uint64_t max_gap_ns;        /* longest gap since @seen_epoch changed */
+    uint64_t max_gap_total_ns;  /* longest gap since the start */
+    uint64_t seen_epoch;        /* the header's epoch that @max_gap_ns is for */
+    uint64_t start_tsc;         /* when the first operation could begin */
+    uint64_t tsc;               /* when the last operation ended */
+    uint64_t sequence;          /* odd while the vCPU changes its block */
+} StressGuestVcpu;
+
+_Static_assert(sizeof(StressGuestHeader) == 40, "the layout is an interface");
+_Static_assert(sizeof(StressGuestVcpu) == 128, "the layout is an interface");
+
+#endif /* STRESS_GUEST_H */

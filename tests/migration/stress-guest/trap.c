@@ -1,0 +1,36 @@
+/*
+ * Stress guest: exceptions
+ *
+ * The guest causes none. If one comes nevertheless, a line that says so is
+ * worth more than the reset that a triple fault would bring.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "boot.h"
+#include "console.h"
+#include "trap.h"
+
+#define GATE_INTERRUPT 0x8e00
+
+void trap_init(void)
+{
+    for (int i = 0; i < NR_TRAPS; i++) {
+        idt[i] = (Gate) {
+            .offset_low = trap_entries[i],
+            .selector = SEL_CODE64,
+            .flags = GATE_INTERRUPT,
+            .offset_middle = trap_entries[i] >> 16,
+            .offset_high = trap_entries[i] >> 32,
+        };
+    }
+}
+
+void trap_report(const TrapFrame *frame)
+{
+    uint64_t address;
+
+    asm volatile("mov %%cr2, %0" : "=r"(address));
+    fatal("exception %lu, error code 0x%lx, at 0x%lx, cr2 0x%lx",
+          frame->vector, frame->error, frame->rip, address);
+}
