@@ -1,0 +1,75 @@
+# The ways in. Each target calls a script that says what it does, does only
+# what is not done yet, and can be interrupted and run again.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+PYTHON = /usr/bin/python3
+DIRTYTHROTTLE = tests/migration/dirtythrottle
+CHECKS = build unit qtest functional static
+
+.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) bench \
+        bench-engine series clean distclean
+
+help:
+	@echo "make demo       show a migration that would never end come to its end"
+	@echo "                (6 minutes from nothing, then under a minute)"
+	@echo "make check      build what is needed and run every test (20 minutes);"
+	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
+	@echo "                check-qtest, check-functional, check-static"
+	@echo "make bench      measure what the series promises, as JSON and a table;"
+	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
+	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
+	@echo "                bench-engine (seconds) measures the arithmetic of an exit"
+	@echo
+	@echo "make prepare    fetch QEMU 7.2 and lay files and patches over it (30 s);"
+	@echo "                QEMU_SRC=/path takes an unpacked QEMU 7.2 instead"
+	@echo "make build      build/7.2/qemu-system-x86_64 (5 minutes, then seconds)"
+	@echo "make series     the patches as mails in build/series (20 s)"
+	@echo "make clean      remove what was built; the source stays"
+	@echo "make distclean  remove build/ as a whole, the fetched source as well"
+
+deps:
+	@scripts/deps
+
+prepare: deps
+	@scripts/prepare
+
+build: prepare
+	@scripts/build-qemu
+
+guest: deps
+	@$(MAKE) -s -C tests/migration/stress-guest O=$(CURDIR)/build/stress-guest
+
+demo: build guest
+	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	    $(PYTHON) $(DIRTYTHROTTLE)/demo.py
+
+bench: build guest bench-engine
+	@PYTHONPATH=build/qemu-7.2/python:tests/migration PEERS="$(PEERS)" \
+	    $(PYTHON) $(DIRTYTHROTTLE)/bench.py $(BENCH_ARGS)
+
+# What the arithmetic costs at an exit; needs no QEMU.
+bench-engine: deps
+	@test -d build/bench-engine || \
+	    PATH=/usr/bin:$$PATH meson setup -Dbuildtype=release \
+	        build/bench-engine >/dev/null
+	@PATH=/usr/bin:$$PATH ninja -C build/bench-engine bench-dirty-exit \
+	    >/dev/null
+	@build/bench-engine/bench-dirty-exit
+
+# The check prepares and builds by itself, so that a failure there is counted.
+check: deps
+	@$(PYTHON) scripts/check
+
+$(CHECKS:%=check-%): check-%: deps
+	@$(PYTHON) scripts/check $*
+
+series: prepare
+	@scripts/format-series
+
+clean:
+	rm -rf build/7.2 build/engine build/engine-asan build/engine-tsan \
+	    build/stress-guest build/check build/series build/series-tree
+
+distclean:
+	rm -rf build

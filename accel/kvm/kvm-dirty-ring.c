@@ -1,0 +1,323 @@
+/*
+ * KVM dirty rings: look, harvest, reset
+ *
+ * KVM tells in each vCPU's ring which pages the vCPU has dirtied.  A page gets
+ * in once, when the write protection of its mapping is lifted, and again only
+ * after it was harvested and KVM_RESET_DIRTY_RINGS has protected it again.
+ * Looking at a ring is free; harvesting costs the guest a fault for each page
+ * that it writes again.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/ioctl.h>
+#include "qemu/atomic.h"
+#include "qemu/bitops.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "migration/dirty-throttle.h"
+#include "kvm-dirty.h"
+#include "trace.h"
+
+KVMDirtyVcpuList kvm_dirty_vcpus = QLIST_HEAD_INITIALIZER(kvm_dirty_vcpus);
+
+/*
+ * Rings of vCPUs that were unplugged.  KVM keeps such a vCPU until the VM ends
+ * (see kvm_parked_vcpus) and remembers where its ring stands, so this has to be
+ * remembered, too.  Under the BQL.
+ */
+static KVMDirtyVcpuList kvm_dirty_parked =
+    QLIST_HEAD_INITIALIZER(kvm_dirty_parked);
+
+static KVMDirtyVcpu *kvm_dirty_vcpu_unpark(CPUState *cpu)
+{
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &kvm_dirty_parked, next) {
+        if (d->kvm_fd == cpu->kvm_fd) {
+            QLIST_REMOVE(d, next);
+            return d;
+        }
+    }
+    return g_new0(KVMDirtyVcpu, 1);
+}
+
+int kvm_dirty_vcpu_init(CPUState *cpu)
+{
+    KVMState *s = cpu->kvm_state;
+    KVMDirtyVcpu *d = kvm_dirty_vcpu_unpark(cpu);
+
+    d->cpu = cpu;
+    d->kvm_fd = cpu->kvm_fd;
+    cpu->kvm_dirty = d;
+    if (!s->kvm_dirty_ring_size) {
+        return 0;
+    }
+
+    if (!d->gfns) {
+        /* MAP_SHARED: the kernel fills the ring, entries go back in it */
+        d->gfns = mmap(NULL, s->kvm_dirty_ring_bytes, PROT_READ | PROT_WRITE,
+                       MAP_SHARED, cpu->kvm_fd, qemu_real_host_page_size() *
+                       KVM_DIRTY_LOG_PAGE_OFFSET);
+        if (d->gfns == MAP_FAILED) {
+            d->gfns = NULL;
+            return -errno;
+        }
+    }
+
+    kvm_dirty_throttle_vcpu_init(d);
+    dirty_throttle_vcpu_reset(cpu->cpu_index);
+    kvm_slots_lock();
+    QLIST_INSERT_HEAD(&kvm_dirty_vcpus, d, next);
+    kvm_slots_unlock();
+    return 0;
+}
+
+/* Pairs with the barrier in KVM: what comes with the flag is read after it. */
+static bool kvm_dirty_gfn_is_dirty(struct kvm_dirty_gfn *gfn)
+{
+    return qatomic_load_acquire(&gfn->flags) == KVM_DIRTY_GFN_F_DIRTY;
+}
+
+/*
+ * The slot's bitmap and the bit in it that stand for a page.
+ *
+ * Returns: NULL for an entry that outlived its slot, or the slot's logging
+ */
+static unsigned long *kvm_dirty_gfn_bitmap(KVMState *s,
+                                           struct kvm_dirty_gfn *gfn)
+{
+    uint32_t as_id = gfn->slot >> 16, slot_id = gfn->slot & 0xffff;
+    KVMMemoryListener *kml;
+    KVMSlot *mem;
+
+    if (as_id >= s->nr_as) {
+        return NULL;
+    }
+    kml = s->as[as_id].ml;
+    if (slot_id >= kml->nr_slots_allocated) {
+        return NULL;
+    }
+    mem = &kml->slots[slot_id];
+    if (gfn->offset >= mem->memory_size / qemu_real_host_page_size()) {
+        return NULL;
+    }
+    return mem->dirty_bmap;
+}
+
+uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
+{
+    KVMState *s = d->cpu->kvm_state;
+    uint32_t mask = s->kvm_dirty_ring_size - 1;
+
+    while (d->looked - d->fetch < s->kvm_dirty_ring_size) {
+        struct kvm_dirty_gfn *gfn = &d->gfns[d->looked & mask];
+        unsigned long *bitmap;
+
+        if (!kvm_dirty_gfn_is_dirty(gfn)) {
+            break;
+        }
+        bitmap = kvm_dirty_gfn_bitmap(s, gfn);
+        if (bitmap && !test_bit(gfn->offset, bitmap)) {
+            d->pending_pages++;
+        }
+        d->looked++;
+    }
+    return d->dirtied_pages + d->pending_pages;
+}
+
+/*
+ * Move a vCPU's entries into the slots' bitmaps and hand them back to KVM,
+ * which takes them with the next KVM_RESET_DIRTY_RINGS.  Called under
+ * kvm_slots_lock(), which must be held until that: a bit that another thread
+ * can see before the page is write-protected again would let it send the page
+ * and miss a write that comes after.
+ *
+ * Returns: the number of entries
+ */
+static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d)
+{
+    KVMState *s = d->cpu->kvm_state;
+    uint32_t mask = s->kvm_dirty_ring_size - 1;
+    uint32_t count = 0;
+
+    trace_kvm_dirty_ring_reap_vcpu(d->cpu->cpu_index);
+    while (true) {
+        struct kvm_dirty_gfn *gfn = &d->gfns[d->fetch & mask];
+        unsigned long *bitmap;
+
+        if (!kvm_dirty_gfn_is_dirty(gfn)) {
+            break;
+        }
+        bitmap = kvm_dirty_gfn_bitmap(s, gfn);
+        if (bitmap && !test_and_set_bit(gfn->offset, bitmap)) {
+            d->dirtied_pages++;
+        }
+        trace_kvm_dirty_ring_page(d->cpu->cpu_index, d->fetch, gfn->offset);
+        /*
+         * A release, so that the CPU that does the reset sees the whole entry
+         * as this one saw it, even if a third CPU filled it in.
+         */
+        qatomic_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
+        d->fetch++;
+        count++;
+    }
+    d->looked = d->fetch;
+    d->pending_pages = 0;
+    d->cpu->dirty_pages += count;
+
+    return count;
+}
+
+/*
+ * The ioctl may stop early for a signal, after a part of the work or none, and
+ * tell so by a smaller number, 0 or -EINTR.  It goes on once the signal's
+ * handler has run, which is before it is called again; so many idle calls in a
+ * row mean that KVM and QEMU disagree on what was harvested.
+ */
+#define RESET_IDLE_MAX 1000
+
+/* Have KVM write-protect what was harvested.  Under kvm_slots_lock(). */
+static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
+{
+    unsigned idle = 0;
+
+    while (pages) {
+        int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
+
+        if ((ret == -EINTR || ret == 0) && idle < RESET_IDLE_MAX) {
+            idle++;
+            continue;
+        }
+        if (ret <= 0 || ret > pages) {
+            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
+                         "harvested", ret, pages);
+            abort();
+        }
+        pages -= ret;
+        idle = 0;
+    }
+}
+
+/* Harvest one vCPU, or all (NULL); under kvm_slots_lock(). */
+static void kvm_dirty_ring_reap_one_or_all(KVMState *s, KVMDirtyVcpu *d)
+{
+    int64_t stamp_ns = get_clock();
+    uint64_t total = 0;
+
+    if (d) {
+        total = kvm_dirty_ring_harvest(d);
+    } else {
+        QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
+            total += kvm_dirty_ring_harvest(d);
+        }
+    }
+    if (total) {
+        kvm_dirty_ring_reset(s, total);
+        trace_kvm_dirty_ring_reap(total, (get_clock() - stamp_ns) / SCALE_US);
+    }
+}
+
+void kvm_dirty_ring_reap_locked(KVMState *s)
+{
+    kvm_dirty_ring_reap_one_or_all(s, NULL);
+}
+
+void kvm_dirty_vcpu_destroy(CPUState *cpu)
+{
+    KVMDirtyVcpu *d = cpu->kvm_dirty;
+
+    if (d->gfns) {
+        /* What the vCPU has dirtied stays dirty without it. */
+        kvm_slots_lock();
+        kvm_dirty_ring_reap_one_or_all(cpu->kvm_state, d);
+        QLIST_REMOVE(d, next);
+        kvm_slots_unlock();
+        dirty_throttle_vcpu_reset(cpu->cpu_index);
+        kvm_dirty_throttle_vcpu_destroy(d);
+    }
+    cpu->kvm_dirty = NULL;
+    d->cpu = NULL;
+    QLIST_INSERT_HEAD(&kvm_dirty_parked, d, next);
+}
+
+/*
+ * Only the vCPU's own ring: it is the one that is full, and harvesting the
+ * others would make their vCPUs fault again for nothing.
+ *
+ * No BQL is needed.  Rings and bitmaps are under kvm_slots_lock(); slots come
+ * and go, logging starts and bitmaps are read out under that lock too, so an
+ * entry meets either the bitmap it belongs to or none.  A sync takes the lock
+ * once to harvest and once more to read the bitmaps out: what this harvest
+ * adds between the two was write-protected again before the lock was given
+ * up, so it is as good as harvested by the sync itself.
+ */
+void kvm_dirty_ring_full(CPUState *cpu)
+{
+    trace_kvm_dirty_ring_full(cpu->cpu_index);
+    kvm_slots_lock();
+    kvm_dirty_ring_reap_one_or_all(cpu->kvm_state, cpu->kvm_dirty);
+    kvm_slots_unlock();
+
+    dirty_throttle_ring_full(cpu->cpu_index);
+    if (dirty_throttle_in_service()) {
+        qatomic_set(&cpu->kvm_dirty->look_due, true);
+    }
+}
+
+static void do_kvm_cpu_synchronize_kick(CPUState *cpu, run_on_cpu_data arg)
+{
+    /* Leaving the guest was all that was wanted. */
+}
+
+void kvm_dirty_ring_flush(KVMState *s)
+{
+    CPUState *cpu;
+
+    trace_kvm_dirty_ring_flush(0);
+    /* The BQL serializes flushes. */
+    assert(qemu_mutex_iothread_locked());
+    /* Hardware may buffer dirty pages until its vCPU leaves the guest. */
+    CPU_FOREACH(cpu) {
+        /* A vCPU that is leaving has done so, and runs no work any more. */
+        if (!cpu->unplug) {
+            run_on_cpu(cpu, do_kvm_cpu_synchronize_kick, RUN_ON_CPU_NULL);
+        }
+    }
+    kvm_slots_lock();
+    kvm_dirty_ring_reap_locked(s);
+    kvm_slots_unlock();
+    trace_kvm_dirty_ring_flush(1);
+}
+
+static void *kvm_dirty_ring_reaper_thread(void *data)
+{
+    KVMState *s = data;
+    struct KVMDirtyRingReaper *r = &s->reaper;
+
+    rcu_register_thread();
+    trace_kvm_dirty_ring_reaper("init");
+
+    while (true) {
+        r->reaper_state = KVM_DIRTY_RING_REAPER_WAIT;
+        trace_kvm_dirty_ring_reaper("wait");
+        sleep(1);
+
+        trace_kvm_dirty_ring_reaper("wakeup");
+        r->reaper_state = KVM_DIRTY_RING_REAPER_REAPING;
+        kvm_slots_lock();
+        kvm_dirty_ring_reap_locked(s);
+        kvm_slots_unlock();
+        r->reaper_iteration++;
+    }
+    return NULL;
+}
+
+void kvm_dirty_ring_reaper_init(KVMState *s)
+{
+    qemu_thread_create(&s->reaper.reaper_thr, "kvm-reaper",
+                       kvm_dirty_ring_reaper_thread, s, QEMU_THREAD_JOINABLE);
+}

@@ -1,0 +1,130 @@
+/*
+ * KVM: which vCPU dirties which page
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef ACCEL_KVM_KVM_DIRTY_H
+#define ACCEL_KVM_KVM_DIRTY_H
+
+#include <linux/kvm.h>
+#include "qemu/queue.h"
+#include "hw/core/cpu.h"
+#include "sysemu/kvm_int.h"
+
+/* One vCPU's dirty ring, and what is needed to make the vCPU pay */
+typedef struct KVMDirtyVcpu {
+    CPUState *cpu;
+    int kvm_fd;
+
+    /*
+     * Under kvm_slots_lock(), like the slots' bitmaps that go with it.  The
+     * lock also keeps the vCPU thread alive and the ring mapped for as long
+     * as this is in the list.
+     */
+    QLIST_ENTRY(KVMDirtyVcpu) next;
+    struct kvm_dirty_gfn *gfns;
+    /* first entry not harvested; first one not looked at, never behind it */
+    uint32_t fetch;
+    uint32_t looked;
+    /* pages that were clean when they were harvested, since creation */
+    uint64_t dirtied_pages;
+    /* pages looked at but not harvested, clean in the slot's bitmap */
+    uint64_t pending_pages;
+
+    /* when the penalty that the vCPU sleeps for, or last did, is over */
+    int64_t paying_until_ns;
+
+    /* Used by the vCPU thread only */
+    timer_t timer;
+    bool has_timer;
+    int64_t look_at_ns;
+
+    /* Atomic: the vCPU has to look at its ring before it enters the guest. */
+    bool look_due;
+    /* Atomic: its timer will make it look. */
+    bool timer_armed;
+    /* Atomic: the vCPU sleeps for a penalty. */
+    bool paying;
+} KVMDirtyVcpu;
+
+/* kvm-dirty-ring.c */
+
+/**
+ * kvm_dirty_vcpu_init: map a new vCPU's ring and make the vCPU known
+ *
+ * Called in the vCPU thread, with the BQL held.
+ *
+ * Returns: 0, or -errno from mapping the ring
+ */
+int kvm_dirty_vcpu_init(CPUState *cpu);
+
+/*
+ * The reverse, for a vCPU that leaves.  To be called while kvm_run is still
+ * mapped: until this is done a kick may come, whose handler writes to it.
+ */
+void kvm_dirty_vcpu_destroy(CPUState *cpu);
+
+/**
+ * kvm_dirty_ring_look: how much a vCPU has dirtied
+ *
+ * Reads the shared ring only: no ioctl, nothing is write-protected again, no
+ * page gets lost or found.  Called under kvm_slots_lock(), from any thread.
+ *
+ * Returns: pages newly dirtied since the vCPU was created
+ */
+uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d);
+
+/* All vCPUs that can dirty memory.  Used under kvm_slots_lock(). */
+typedef QLIST_HEAD(, KVMDirtyVcpu) KVMDirtyVcpuList;
+extern KVMDirtyVcpuList kvm_dirty_vcpus;
+
+/* Harvest all rings; under kvm_slots_lock(). */
+void kvm_dirty_ring_reap_locked(KVMState *s);
+
+/*
+ * Get every page dirtied so far into the slots' bitmaps.  With the BQL held,
+ * not under kvm_slots_lock().
+ */
+void kvm_dirty_ring_flush(KVMState *s);
+
+/* A vCPU has left KVM_RUN because its ring is full.  In its thread, no BQL. */
+void kvm_dirty_ring_full(CPUState *cpu);
+
+/* Start the thread that harvests what is left lying in the rings. */
+void kvm_dirty_ring_reaper_init(KVMState *s);
+
+/* kvm-dirty-throttle.c */
+
+/* Offer what is needed to throttle vCPUs; once, from kvm_init(). */
+void kvm_dirty_throttle_init(KVMState *s);
+
+void kvm_dirty_throttle_vcpu_init(KVMDirtyVcpu *d);
+void kvm_dirty_throttle_vcpu_destroy(KVMDirtyVcpu *d);
+
+/* Do what kvm_dirty_throttle() says, when there is something to do. */
+void kvm_dirty_throttle_pay(KVMDirtyVcpu *d);
+
+/**
+ * kvm_dirty_throttle: pay before entering the guest
+ *
+ * In the vCPU thread, before KVM_RUN, without the BQL.  Returns early when
+ * the vCPU is kicked; KVM_RUN then returns at once, because the kick has set
+ * immediate_exit.
+ */
+static inline void kvm_dirty_throttle(CPUState *cpu)
+{
+    if (unlikely(qatomic_read(&cpu->kvm_dirty->look_due))) {
+        kvm_dirty_throttle_pay(cpu->kvm_dirty);
+    }
+}
+
+/**
+ * kvm_dirty_throttle_interrupted: was KVM_RUN interrupted only for a look?
+ *
+ * Called after kvm_eat_signals().  True: nobody else wants anything of the
+ * vCPU, it can go back to kvm_dirty_throttle() without taking the BQL.
+ */
+bool kvm_dirty_throttle_interrupted(CPUState *cpu);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * Dirty throttle: what the thread and the queries share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_DIRTY_THROTTLE_INT_H
+#define MIGRATION_DIRTY_THROTTLE_INT_H
+
+#include "qemu/thread.h"
+#include "migration/dirty-throttle.h"
+#include "dirty-throttle/engine.h"
+#include "dirty-throttle/pool.h"
+#include "dirty-throttle/vcpu.h"
+
+typedef struct DirtyThrottleVcpu {
+    /* ceiling set by the operator in MB/s, 0: none; under DirtyThrottle.lock */
+    uint64_t limit_mbps;
+
+    /*
+     * Protects v.  A leaf: charges come from under accelerator locks, and no
+     * other lock is taken under it.
+     */
+    QemuMutex lock;
+    DirtyVcpu v;
+} DirtyThrottleVcpu;
+
+/* An outgoing migration, as far as the throttle is concerned */
+typedef struct DirtyThrottleMigration {
+    bool active;
+    /* the limit of capability dirty-limit is in force */
+    bool limiting;
+    /* the shares of capability dirty-quota are in force */
+    bool sharing;
+    /* it is left to auto-converge; also read without the lock */
+    bool fallback;
+    DirtyEngine engine;
+    DirtyPool pool;
+    /* rounds of the pool; each begins with another vCPU */
+    unsigned rounds;
+} DirtyThrottleMigration;
+
+typedef struct DirtyThrottle {
+    /* set once by dirty_throttle_register(), before any vCPU exists */
+    const DirtyThrottleOps *ops;
+    unsigned nr_vcpus;
+    DirtyThrottleVcpu *vcpus;
+
+    /* any budget is limited; also read without the lock, by vCPU threads */
+    bool in_service;
+
+    /*
+     * Protects what follows, and what is said to be under it above.  Order:
+     * BQL, this lock, DirtyThrottleVcpu.lock; accelerator locks are taken
+     * before DirtyThrottleVcpu.lock, and never with this lock held.
+     */
+    QemuMutex lock;
+    /* work for the thread: a limit was set or a migration began */
+    QemuCond wake;
+    bool thread_created;
+    QemuThread thread;
+    unsigned nr_operator_limits;
+    int64_t epoch_ns;
+    int64_t recorded_ns;
+    DirtyThrottleMigration migration;
+} DirtyThrottle;
+
+/* The one object of the dirty throttle; there is one machine per process. */
+extern DirtyThrottle dirty_throttle;
+
+/* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
+uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu);
+
+#endif

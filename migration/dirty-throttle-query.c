@@ -1,0 +1,226 @@
+/*
+ * Dirty throttle: what is told about it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "qapi/qapi-types-migration.h"
+#include "monitor/monitor.h"
+#include "migration/dirty-throttle.h"
+#include "migration.h"
+#include "dirty-throttle-int.h"
+
+static uint64_t pages_to_bytes(uint64_t pages)
+{
+    return pages * qemu_real_host_page_size();
+}
+
+static double pps_to_mbps(uint64_t pps)
+{
+    return (double)pages_to_bytes(pps) / MiB;
+}
+
+void dirty_throttle_query(int cpu_index, DirtyThrottleVcpuInfo *info)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleVcpu *vcpu = &t->vcpus[cpu_index];
+
+    QEMU_LOCK_GUARD(&t->lock);
+    info->limit_mbps = dirty_throttle_limit_mbps(t, vcpu);
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    info->rate_pps = dirty_vcpu_rate_pps(&vcpu->v);
+}
+
+bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
+                                 uint64_t *ring_full_time_us)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    uint64_t sum_pps = 0;
+    unsigned plugged = 0;
+
+    if (!t->ops) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&t->lock);
+    if (!t->migration.limiting) {
+        return false;
+    }
+
+    *throttle_time_us = 0;
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyVcpu *v = &t->vcpus[i].v;
+        DirtyVcpuRecord recent;
+
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        if (!v->total_known) {
+            continue;
+        }
+        plugged++;
+        sum_pps += dirty_vcpu_rate_pps(v);
+        recent = dirty_vcpu_recent(v);
+        if (recent.dirtied_pages) {
+            *throttle_time_us = MAX(*throttle_time_us,
+                                    recent.paid_ns / SCALE_US *
+                                    t->ops->ring_pages /
+                                    recent.dirtied_pages);
+        }
+    }
+    *ring_full_time_us = 0;
+    if (sum_pps) {
+        *ring_full_time_us = (uint64_t)t->ops->ring_pages * 1000000 *
+                             plugged / sum_pps;
+    }
+    return true;
+}
+
+/* Called with t->lock held. */
+static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
+{
+    DirtyThrottleVcpu *vcpu = &t->vcpus[cpu_index];
+    uint64_t limit_mbps = dirty_throttle_limit_mbps(t, vcpu);
+    DirtyThrottleVcpuStats *stats;
+    DirtyVcpu *v = &vcpu->v;
+    DirtyVcpuRecord recent;
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    if (!v->total_known) {
+        return NULL;
+    }
+    recent = dirty_vcpu_recent(v);
+    stats = g_new0(DirtyThrottleVcpuStats, 1);
+    stats->cpu_index = cpu_index;
+    stats->rate = pps_to_mbps(dirty_vcpu_rate_pps(v));
+    stats->has_limit = limit_mbps != 0;
+    stats->limit = limit_mbps;
+    stats->has_quota = dirty_budget_limited(&v->quota);
+    if (stats->has_quota) {
+        stats->quota = pps_to_mbps(v->quota.rate_pps + v->quota.extra_pps);
+    }
+    stats->debt = pages_to_bytes(dirty_vcpu_debt_pages(v));
+    stats->penalty_time = v->paid_ns / SCALE_MS;
+    stats->penalties = v->penalties;
+    stats->ring_full_exits = v->ring_full_exits;
+    if (recent.time_ns) {
+        stats->throttled = MIN(100.0 * recent.paid_ns / recent.time_ns, 100);
+    }
+    return stats;
+}
+
+/* Nothing tells which vCPU dirties memory: say so, there is no more to say. */
+static DirtyThrottleInfo *query_without_mechanism(DirtyThrottleInfo *info)
+{
+    info->phase = DIRTY_THROTTLE_PHASE_CANNOT_HELP;
+    info->has_reason = true;
+    info->reason = DIRTY_THROTTLE_REASON_NO_MECHANISM;
+    info->fallback = migrate_auto_converge();
+    return info;
+}
+
+DirtyThrottleInfo *dirty_throttle_query_migration(void)
+{
+    static const DirtyThrottlePhase phases[] = {
+        [DIRTY_PHASE_FIRST_PASS] = DIRTY_THROTTLE_PHASE_FIRST_PASS,
+        [DIRTY_PHASE_WATCHING] = DIRTY_THROTTLE_PHASE_WATCHING,
+        [DIRTY_PHASE_THROTTLING] = DIRTY_THROTTLE_PHASE_THROTTLING,
+        [DIRTY_PHASE_CANNOT_HELP] = DIRTY_THROTTLE_PHASE_CANNOT_HELP,
+    };
+    static const DirtyThrottleReason reasons[] = {
+        [DIRTY_REASON_MECHANISM] = DIRTY_THROTTLE_REASON_NO_MECHANISM,
+        [DIRTY_REASON_DEVICES] = DIRTY_THROTTLE_REASON_DEVICES,
+        [DIRTY_REASON_FLOOR] = DIRTY_THROTTLE_REASON_FLOOR,
+    };
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleMigration *m = &t->migration;
+    DirtyEngine *e = &m->engine;
+    DirtyThrottleVcpuStatsList **tail;
+    DirtyThrottleInfo *info;
+    int64_t expected_ns;
+
+    if (!migrate_dirty_limit() && !migrate_dirty_quota()) {
+        return NULL;
+    }
+    info = g_new0(DirtyThrottleInfo, 1);
+    info->mode = !migrate_dirty_quota() ? DIRTY_THROTTLE_MODE_LIMIT :
+                 !migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_QUOTA :
+                 DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA;
+    if (!t->ops) {
+        return query_without_mechanism(info);
+    }
+
+    QEMU_LOCK_GUARD(&t->lock);
+    info->has_mechanism = true;
+    info->mechanism = DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
+    info->phase = phases[e->phase];
+    info->phase_time = (get_clock() - e->phase_ns) / SCALE_MS;
+    info->has_reason = e->reason != DIRTY_REASON_NONE;
+    if (info->has_reason) {
+        info->reason = reasons[e->reason];
+    }
+    info->fallback = m->fallback;
+    info->bandwidth = pps_to_mbps(e->link.pps);
+    info->budget = pps_to_mbps(e->budget_pps);
+    info->device_rate = pps_to_mbps(e->device_pps);
+    info->has_pool = m->sharing;
+    info->pool = pages_to_bytes(m->pool.pages);
+    expected_ns = dirty_target_expected_ns(&e->target);
+    info->has_expected_time = expected_ns >= 0;
+    info->expected_time = expected_ns / SCALE_MS;
+
+    tail = &info->vcpus;
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpuStats *stats = query_vcpu(t, i);
+
+        if (stats) {
+            info->ring_full_exits += stats->ring_full_exits;
+            QAPI_LIST_APPEND(tail, stats);
+        }
+    }
+    return info;
+}
+
+void dirty_throttle_print(Monitor *mon, const DirtyThrottleInfo *info)
+{
+    monitor_printf(mon, "dirty throttle: %s, %s",
+                   DirtyThrottleMode_str(info->mode),
+                   DirtyThrottlePhase_str(info->phase));
+    if (info->has_reason) {
+        monitor_printf(mon, " (%s)", DirtyThrottleReason_str(info->reason));
+    }
+    monitor_printf(mon, " for %" PRIu64 " ms%s\n", info->phase_time,
+                   info->fallback ? ", left to auto-converge" : "");
+    if (!info->has_mechanism) {
+        return;
+    }
+    monitor_printf(mon, "dirty throttle bandwidth: %.2f MB/s, budget %.2f,"
+                   " devices %.2f\n", info->bandwidth, info->budget,
+                   info->device_rate);
+    if (info->has_pool) {
+        monitor_printf(mon, "dirty throttle pool: %" PRIu64 " kbytes\n",
+                       info->pool >> 10);
+    }
+    if (info->has_expected_time) {
+        monitor_printf(mon, "dirty throttle expected time: %" PRIu64 " ms\n",
+                       info->expected_time);
+    }
+    monitor_printf(mon, "dirty ring full exits: %" PRIu64 "\n",
+                   info->ring_full_exits);
+    for (DirtyThrottleVcpuStatsList *e = info->vcpus; e; e = e->next) {
+        DirtyThrottleVcpuStats *v = e->value;
+
+        monitor_printf(mon, "vcpu[%" PRId64 "]: %.2f MB/s", v->cpu_index,
+                       v->rate);
+        if (v->has_limit) {
+            monitor_printf(mon, ", limit %" PRIu64 " MB/s", v->limit);
+        }
+        if (v->has_quota) {
+            monitor_printf(mon, ", quota %.2f MB/s", v->quota);
+        }
+        monitor_printf(mon, ", throttled %.0f %%, penalties %" PRIu64
+                       " (%" PRIu64 " ms), debt %" PRIu64 " kbytes\n",
+                       v->throttled, v->penalties, v->penalty_time,
+                       v->debt >> 10);
+    }
+}

@@ -1,0 +1,559 @@
+/*
+ * Dirty throttle: the thread, and its life cycle
+ *
+ * Every step has three parts.  PREPARE: look at what each vCPU has dirtied.
+ * CALCULATE: decide what each vCPU may dirty.  SET PENALTY: publish the rates,
+ * hand out the common pool, and wake those who sleep for more than they owe
+ * now.  The penalties themselves are slept off by the vCPU threads; see
+ * accel/kvm/kvm-dirty-throttle.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "exec/memory.h"
+#include "hw/boards.h"
+#include "sysemu/cpu-throttle.h"
+#include "migration/dirty-throttle.h"
+#include "migration.h"
+#include "dirty-throttle-int.h"
+#include "trace.h"
+
+/*
+ * How often it is decided what the migration needs, unless the quota interval
+ * is shorter.  The shortest iteration that could do with help lasts longer.
+ */
+#define DECIDE_NS (100 * SCALE_MS)
+
+/*
+ * Outside a migration a page counts again after this time, so that a limit
+ * means what calc-dirty-rate reports.
+ */
+#define EPOCH_NS NANOSECONDS_PER_SECOND
+
+DirtyThrottle dirty_throttle;
+
+static int64_t throttle_now_ns(void)
+{
+    return get_clock();
+}
+
+static MigrationParameters *throttle_parameters(void)
+{
+    return &migrate_get_current()->parameters;
+}
+
+/* The unit in which KVM tracks dirty memory is the host's page. */
+static uint64_t throttle_bytes_to_pages(uint64_t bytes)
+{
+    return bytes / qemu_real_host_page_size();
+}
+
+bool dirty_throttle_available(void)
+{
+    return dirty_throttle.ops != NULL;
+}
+
+bool dirty_throttle_in_service(void)
+{
+    return qatomic_read(&dirty_throttle.in_service);
+}
+
+bool dirty_throttle_migration_limits(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    if (!t->ops) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&t->lock);
+    return t->migration.limiting;
+}
+
+bool dirty_throttle_migration_in_charge(void)
+{
+    return (migrate_dirty_limit() || migrate_dirty_quota()) &&
+           dirty_throttle_available() &&
+           !qatomic_read(&dirty_throttle.migration.fallback);
+}
+
+void dirty_throttle_register(const DirtyThrottleOps *ops)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    MachineState *ms = MACHINE(qdev_get_machine());
+
+    g_assert(!t->ops);
+    t->nr_vcpus = ms->smp.max_cpus;
+    t->vcpus = g_new0(DirtyThrottleVcpu, t->nr_vcpus);
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        qemu_mutex_init(&t->vcpus[i].lock);
+        dirty_vcpu_init(&t->vcpus[i].v, throttle_now_ns());
+    }
+    qemu_mutex_init(&t->lock);
+    qemu_cond_init(&t->wake);
+    t->ops = ops;
+}
+
+void dirty_throttle_vcpu_reset(int cpu_index)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
+}
+
+int64_t dirty_throttle_charge(int cpu_index, uint64_t dirtied_pages)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    return dirty_vcpu_charge(&vcpu->v, dirtied_pages, throttle_now_ns());
+}
+
+int64_t dirty_throttle_penalty(int cpu_index)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    return dirty_vcpu_penalty_ns(&vcpu->v, throttle_now_ns());
+}
+
+int64_t dirty_throttle_resume(int cpu_index, int64_t paid_ns, bool kicked)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+    int64_t look_ns;
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    look_ns = dirty_vcpu_resume(&vcpu->v, paid_ns, kicked, throttle_now_ns());
+    trace_dirty_throttle_resume(cpu_index, paid_ns,
+                                dirty_vcpu_debt_pages(&vcpu->v), look_ns);
+    return look_ns;
+}
+
+void dirty_throttle_ring_full(int cpu_index)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    vcpu->v.ring_full_exits++;
+}
+
+/* How vCPUs fare as of the latest look.  Called with t->lock held. */
+static DirtyVcpuSample throttle_sample_vcpus(DirtyThrottle *t)
+{
+    DirtyVcpuSample sample = { 0 };
+    unsigned debtors = 0, at_floor = 0;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyVcpu *v = &t->vcpus[i].v;
+
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        sample.dirtied_pages += v->dirtied_pages;
+        sample.paid_ns += v->paid_ns;
+        if (v->total_known && dirty_vcpu_debt_pages(v)) {
+            debtors++;
+            /* A vCPU that only its limit holds back gets no slower. */
+            at_floor += dirty_vcpu_at_floor(v) ||
+                        !dirty_budget_limited(&v->quota);
+        }
+    }
+    sample.at_floor = debtors && debtors == at_floor;
+    return sample;
+}
+
+/* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
+uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
+{
+    uint64_t mbps = vcpu->limit_mbps;
+
+    if (t->migration.limiting) {
+        uint64_t param = throttle_parameters()->vcpu_dirty_limit;
+
+        mbps = mbps ? MIN(mbps, param) : param;
+    }
+    /* A 32-bit host may read a parameter that is being changed. */
+    return MIN(mbps, DIRTY_LIMIT_MAX_MBPS);
+}
+
+/*
+ * Make ceilings follow what has been decided.  Called with t->lock held.
+ *
+ * Returns: whether a vCPU may sleep longer than it need now
+ */
+static bool throttle_update_limits(DirtyThrottle *t)
+{
+    int64_t now_ns = throttle_now_ns();
+    bool raised = false, limited = false;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyVcpu *v = &t->vcpus[i].v;
+        uint64_t mbps = dirty_throttle_limit_mbps(t, &t->vcpus[i]);
+        uint64_t pps = DIRTY_RATE_UNLIMITED;
+
+        if (mbps) {
+            pps = mbps * throttle_bytes_to_pages(MiB);
+        }
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        raised |= pps > v->limit.rate_pps;
+        dirty_budget_set_rate(&v->limit, pps, now_ns);
+        if (!t->migration.sharing && dirty_budget_limited(&v->quota)) {
+            raised = true;
+            dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+        }
+        limited |= mbps != 0;
+    }
+    /*
+     * A vCPU thread that still reads the old value misses one charge at a
+     * full ring at most: the thread's look charges it anyway.
+     */
+    qatomic_set(&t->in_service, limited || t->migration.sharing);
+    return raised;
+}
+
+/* As above, for those who do not hold t->lock. */
+static void throttle_apply(DirtyThrottle *t)
+{
+    bool raised;
+
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        raised = throttle_update_limits(t);
+    }
+    if (raised) {
+        t->ops->wake();
+    }
+}
+
+/*
+ * Hand out shares and the common pool: one round for all vCPUs that are
+ * plugged.  Called with t->lock held.
+ *
+ * Returns: whether the pool paid for somebody, who may sleep longer than need
+ * be now
+ */
+static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
+{
+    DirtyThrottleMigration *m = &t->migration;
+    int64_t interval_ns =
+        throttle_parameters()->dirty_quota_interval * SCALE_MS;
+    unsigned plugged = 0;
+    uint64_t paid_pages = 0;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        plugged += t->vcpus[i].v.total_known;
+    }
+    if (!m->sharing || !plugged) {
+        return false;
+    }
+    dirty_pool_begin(&m->pool, m->engine.budget_pps, plugged, interval_ns,
+                     now_ns);
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        if (t->vcpus[i].v.total_known) {
+            dirty_pool_collect(&m->pool, &t->vcpus[i].v.quota);
+        }
+    }
+    m->rounds++;
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpu *vcpu = &t->vcpus[(m->rounds + i) % t->nr_vcpus];
+
+        QEMU_LOCK_GUARD(&vcpu->lock);
+        if (vcpu->v.total_known) {
+            paid_pages += dirty_pool_pay(&m->pool, &vcpu->v.quota);
+        }
+    }
+    return paid_pages;
+}
+
+/* How long a rate is averaged over.  Called with t->lock held. */
+static int64_t throttle_rate_window_ns(DirtyThrottle *t)
+{
+    return t->migration.limiting ?
+           throttle_parameters()->x_vcpu_dirty_limit_period * SCALE_MS :
+           EPOCH_NS;
+}
+
+/* Called with t->lock held, after a look. */
+static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
+{
+    if (now_ns - t->recorded_ns <
+        throttle_rate_window_ns(t) / DIRTY_RATE_SAMPLES) {
+        return;
+    }
+    t->recorded_ns = now_ns;
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        dirty_vcpu_record(&t->vcpus[i].v, now_ns);
+    }
+}
+
+/*
+ * Take up auto-converge, or give it back.  All that is done here is to leave
+ * the guest's speed to it; it acts at the next dirty sync.  Called with
+ * t->lock held.
+ */
+static void throttle_set_fallback(DirtyThrottle *t)
+{
+    DirtyThrottleMigration *m = &t->migration;
+    bool fallback = migrate_auto_converge() &&
+                    m->engine.phase == DIRTY_PHASE_CANNOT_HELP;
+
+    /*
+     * Asked again with every decision, because the migration thread may have
+     * decided to throttle just before.
+     */
+    if (!fallback && cpu_throttle_active()) {
+        cpu_throttle_stop();
+    }
+    qatomic_set(&m->fallback, fallback);
+}
+
+/* What the migration needs from now on.  Called with t->lock held. */
+static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
+{
+    DirtyThrottleMigration *m = &t->migration;
+    DirtyEngine *e = &m->engine;
+    DirtyVcpuSample vcpus;
+    int64_t period_ns = DECIDE_NS;
+    bool help;
+
+    if (migrate_dirty_quota()) {
+        period_ns = MIN(period_ns, throttle_parameters()->dirty_quota_interval *
+                                   SCALE_MS);
+    }
+    if (!m->active || now_ns - e->decided_ns < period_ns) {
+        return;
+    }
+    vcpus = throttle_sample_vcpus(t);
+    dirty_engine_decide(e, &vcpus, true,
+                        throttle_parameters()->throttle_trigger_threshold,
+                        now_ns);
+    help = e->phase == DIRTY_PHASE_THROTTLING ||
+           e->reason == DIRTY_REASON_FLOOR;
+
+    /* A limit stays once it was needed; a quota is free while it is not. */
+    m->limiting = migrate_dirty_limit() && (m->limiting || help);
+    if (!m->sharing && help && migrate_dirty_quota()) {
+        dirty_pool_init(&m->pool, now_ns);
+    }
+    m->sharing = migrate_dirty_quota() && help;
+    throttle_set_fallback(t);
+    trace_dirty_throttle_decide(e->target.iteration,
+                                e->target.remaining_pages,
+                                e->target.dirtied_pages, e->target.dirty_pps,
+                                e->target.link_pps, e->device_pps,
+                                e->budget_pps, e->phase, e->reason);
+}
+
+/*
+ * Let pages that are dirty count again.  The dirty log client of the throttle
+ * is what makes the accelerator track pages outside a migration.
+ */
+static void throttle_new_epoch(void)
+{
+    qemu_mutex_lock_iothread();
+    memory_global_dirty_log_sync();
+    qemu_mutex_unlock_iothread();
+}
+
+/* Whether there is anything to look at.  Called with t->lock held. */
+static bool throttle_has_work(DirtyThrottle *t)
+{
+    return t->nr_operator_limits || t->migration.active;
+}
+
+/*
+ * What is dirtied while nobody looks is never charged.  To be called before
+ * there is work, because a vCPU may look once more after there was none.
+ * Called with t->lock held.
+ */
+static void throttle_forget_if_idle(DirtyThrottle *t)
+{
+    if (throttle_has_work(t)) {
+        return;
+    }
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        dirty_vcpu_forget(&t->vcpus[i].v, throttle_now_ns());
+    }
+}
+
+/* One step.  Returns: when the next one is due, in milliseconds from now */
+static int throttle_step(DirtyThrottle *t)
+{
+    bool in_service = dirty_throttle_in_service(), new_epoch, shorter;
+    int64_t now_ns;
+
+    /* PREPARE */
+    t->ops->look();
+
+    /* CALCULATE */
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        now_ns = throttle_now_ns();
+        throttle_record_rates(t, now_ns);
+        throttle_decide(t, now_ns);
+        new_epoch = !t->migration.active && now_ns - t->epoch_ns >= EPOCH_NS;
+        if (new_epoch) {
+            t->epoch_ns = now_ns;
+        }
+    }
+
+    /* SET PENALTY */
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        shorter = throttle_update_limits(t);
+        shorter |= throttle_share(t, now_ns);
+    }
+    if (shorter) {
+        t->ops->wake();
+    }
+
+    if (new_epoch) {
+        throttle_new_epoch();
+    }
+    if (!dirty_throttle_in_service()) {
+        return DECIDE_NS / SCALE_MS;
+    }
+    /* Soon at first, so that no writer gets far ahead of its limit. */
+    return in_service ? DIRTY_LOOK_MAX_NS / SCALE_MS : 1;
+}
+
+static void *throttle_thread(void *opaque)
+{
+    DirtyThrottle *t = opaque;
+
+    rcu_register_thread();
+    qemu_mutex_lock(&t->lock);
+    while (true) {
+        int next_ms;
+
+        if (!throttle_has_work(t)) {
+            while (!throttle_has_work(t)) {
+                qemu_cond_wait(&t->wake, &t->lock);
+            }
+            t->epoch_ns = throttle_now_ns();
+        }
+        qemu_mutex_unlock(&t->lock);
+        next_ms = throttle_step(t);
+        qemu_mutex_lock(&t->lock);
+        qemu_cond_timedwait(&t->wake, &t->lock, next_ms);
+    }
+    return NULL;
+}
+
+/*
+ * The thread is created when it is first needed and then stays, asleep while
+ * there is nothing to limit.  Called with t->lock held.
+ */
+static void throttle_wake_thread(DirtyThrottle *t)
+{
+    if (!t->thread_created) {
+        t->thread_created = true;
+        qemu_thread_create(&t->thread, "dirty-throttle", throttle_thread, t,
+                           QEMU_THREAD_DETACHED);
+    }
+    qemu_cond_signal(&t->wake);
+}
+
+void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleVcpu *vcpu = &t->vcpus[cpu_index];
+    unsigned before = t->nr_operator_limits;
+
+    trace_dirty_throttle_set_limit(cpu_index, limit_mbps);
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        throttle_forget_if_idle(t);
+        t->nr_operator_limits += !!limit_mbps - !!vcpu->limit_mbps;
+        vcpu->limit_mbps = limit_mbps;
+        if (t->nr_operator_limits) {
+            throttle_wake_thread(t);
+        }
+    }
+    /* nr_operator_limits changes under the BQL only, which is held here. */
+    if (!before && t->nr_operator_limits) {
+        memory_global_dirty_log_start(GLOBAL_DIRTY_LIMIT);
+    } else if (before && !t->nr_operator_limits) {
+        memory_global_dirty_log_stop(GLOBAL_DIRTY_LIMIT);
+    }
+    throttle_apply(t);
+}
+
+void dirty_throttle_migration_begin(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleMigration *m = &t->migration;
+    DirtyVcpuSample vcpus;
+
+    if (!t->ops || !(migrate_dirty_limit() || migrate_dirty_quota())) {
+        return;
+    }
+    trace_dirty_throttle_migration("begin");
+    QEMU_LOCK_GUARD(&t->lock);
+    throttle_forget_if_idle(t);
+    *m = (DirtyThrottleMigration) { .active = true };
+    vcpus = throttle_sample_vcpus(t);
+    dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
+    throttle_wake_thread(t);
+}
+
+void dirty_throttle_migration_end(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleMigration *m = &t->migration;
+
+    if (!t->ops) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        if (!m->active) {
+            return;
+        }
+        m->active = false;
+        m->limiting = false;
+        m->sharing = false;
+        qatomic_set(&m->fallback, false);
+    }
+    trace_dirty_throttle_migration("end");
+    throttle_apply(t);
+}
+
+void dirty_throttle_migration_synced(uint64_t iteration,
+                                     uint64_t to_send_bytes)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyVcpuSample vcpus;
+
+    /* Whoever begins and ends it calls this too; nobody else changes it. */
+    if (!t->migration.active) {
+        return;
+    }
+    /* The sync has emptied the rings; what it found belongs to the past. */
+    t->ops->look();
+
+    QEMU_LOCK_GUARD(&t->lock);
+    vcpus = throttle_sample_vcpus(t);
+    dirty_engine_synced(&t->migration.engine, iteration,
+                        throttle_bytes_to_pages(to_send_bytes), &vcpus,
+                        throttle_now_ns());
+}
+
+void dirty_throttle_migration_progress(uint64_t sent_bytes,
+                                       uint64_t remaining_bytes,
+                                       uint64_t switchover_bytes)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    if (!t->migration.active) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&t->lock);
+    dirty_engine_progress(&t->migration.engine, sent_bytes,
+                          qemu_real_host_page_size(),
+                          throttle_bytes_to_pages(remaining_bytes),
+                          throttle_bytes_to_pages(switchover_bytes),
+                          throttle_now_ns());
+}

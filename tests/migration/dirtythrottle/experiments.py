@@ -1,0 +1,337 @@
+#
+# Dirty throttle tests: how a scenario is run, and what is measured
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""
+An experiment runs a scenario once and returns its figures by name. A figure is
+a number; NEVER, if the limit of time was reached first; or None, if there was
+nothing to measure.
+"""
+
+import contextlib
+import math
+import time
+
+from dataclasses import dataclass
+from typing import Iterator, Protocol
+
+from guestperf.stressguest import Role, StressGuest
+
+from dirtythrottle import measure
+from dirtythrottle.migration import POLL_SECONDS, Migration
+from dirtythrottle.scenario import NONE, Scenario, Throttle
+from dirtythrottle.timeline import Sampler, Timeline
+from dirtythrottle.vm import StressVM, TimeLimit, wait_until
+
+NEVER = math.inf
+
+# What "never" means
+GIVE_UP_SECONDS = 60
+
+# For the speed that a vCPU has when nobody slows it down
+BEFORE_SECONDS = 2
+
+# After a limit is set by command, so that it is in force before it is measured
+SETTLE_SECONDS = 4
+
+# MiB/s, for a migration that must not end
+LASTING_LINK = 1
+
+Figures = dict[str, float | None]
+
+
+@dataclass
+class Run:
+    """What an experiment works with"""
+    src: StressVM
+    migration: Migration
+    timeline: Timeline
+    # Operations per second of each vCPU before anything slowed it down
+    before: list[float]
+
+    def begin(self) -> float:
+        """Start the migration with fresh gaps; when that was"""
+        self.src.guest.new_epoch()
+        self.src.guest.wait_epoch()
+        begin = time.monotonic()
+        self.migration.start()
+        return begin
+
+
+@contextlib.contextmanager
+def prepared(binary: str, scenario: Scenario, throttle: Throttle,
+             destination: bool = True) -> Iterator[Run]:
+    """The guest works, the limit by command is set, nothing migrates yet"""
+    with contextlib.ExitStack() as stack:
+        timeline = Timeline()
+        src = stack.enter_context(
+            StressVM(binary, scenario.roles, scenario.ring))
+        dst = None
+        if destination:
+            dst = stack.enter_context(StressVM(
+                binary, scenario.roles, scenario.ring, incoming=True))
+            dst.launch()
+        src.boot()
+        stack.enter_context(Sampler(src.guest, timeline))
+        time.sleep(BEFORE_SECONDS)
+        before = [measure.rate(timeline.samples, i)
+                  for i in range(len(scenario.roles))]
+        if throttle.by_command and scenario.limit is not None:
+            src.limit(scenario.limit)
+            time.sleep(SETTLE_SECONDS)
+        migration = Migration(
+            src, dst, scenario.link, scenario.downtime, throttle.capabilities,
+            throttle.all_parameters(scenario.limit), timeline)
+        yield Run(src, migration, timeline, before)
+
+
+def worst_gap(guest: StressGuest, kind: str) -> float | None:
+    """The longest gap of all vCPUs of one kind, in milliseconds"""
+    return max((v.max_gap_ns / 1e6 for v in guest.vcpus() if v.role == kind),
+               default=None)
+
+
+def errors_at(guest: StressGuest, passes: int, seconds: float) -> int:
+    """Errors after every vCPU has walked its region @passes times more"""
+    goals = [v.passes + passes for v in guest.vcpus()]
+    wait_until("%d more passes over the guest's memory" % passes, seconds,
+               lambda: all(v.passes >= goal or v.role == "idle"
+                           for v, goal in zip(guest.vcpus(), goals)))
+    return sum(v.errors for v in guest.vcpus())
+
+
+def cost_to_guest(run: Run, throttle: Throttle, begin: float,
+                  end: float) -> Figures:
+    """What each vCPU kept of its speed, from when it was slowed down"""
+    guest = run.src.guest
+    throttled = begin
+    if throttle is not NONE and not throttle.by_command:
+        throttled = measure.throttled_since(
+            [p for p in run.timeline.progress if p.time >= begin]) or begin
+    switched = measure.last_operation(run.timeline.samples)
+    samples = measure.between(run.timeline.samples, throttled,
+                              min(end, switched))
+    figures = {
+        "stall ms": max(v.max_gap_ns / 1e6 for v in guest.vcpus()),
+        "writer stall ms": worst_gap(guest, "writer"),
+        "throttled after s": throttled - begin,
+    }
+    for i, vcpu in enumerate(guest.vcpus()):
+        name = "%d %s" % (i, vcpu.role)
+        figures[name + " kept %"] = measure.share(
+            measure.rate(samples, i), run.before[i])
+        figures[name + " worst second %"] = measure.share(
+            measure.lowest(samples, i, 1), run.before[i])
+    return figures
+
+
+class Experiment(Protocol):
+    """What a row of the benchmark does"""
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        ...
+
+
+class Converge:
+    """Migrate, and look what that costs the guest"""
+
+    def _watch(self, run: Run, scenario: Scenario, begin: float) -> bool:
+        """True if it has completed before it was too late to wait on"""
+        moments = [*scenario.link_changes, (GIVE_UP_SECONDS, None)]
+        for moment, link in moments:
+            last = run.migration.watch(begin + moment - time.monotonic())
+            if last is not None:
+                if last.status != "completed":
+                    raise TimeLimit("migration %s: %s" % (
+                        last.status, last.info.get("error-desc", "-")))
+                return True
+            if link is not None:
+                run.src.set_link(link)
+        return False
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        with prepared(binary, scenario, throttle) as run:
+            begin = run.begin()
+            completed = self._watch(run, scenario, begin)
+            end = time.monotonic()
+            figures = cost_to_guest(run, throttle, begin, end)
+            if completed:
+                info = run.timeline.progress[-1].info
+                dst = run.migration.dst.guest
+                dst.wait_up()
+                figures["total s"] = info["total-time"] / 1000
+                figures["downtime ms"] = info["downtime"]
+                figures["errors"] = errors_at(dst, 1, 30)
+            else:
+                figures["total s"] = NEVER
+                run.migration.cancel()
+            return figures
+
+
+class Holds:
+    """
+    A limit during a migration that lasts, with ever more frequent dirty syncs
+
+    The link carries a tenth more than the limit allows, so every iteration is
+    a tenth shorter than the one before; and the working set is what the limit
+    allows in 1.65 s, more than in any iteration, so no page is written twice
+    in one, which would cost the link, and be charged, only once.
+    """
+    LINK = 1.1
+    SET_SECONDS = 1.65
+    # Less than one page: the migration ends when nothing is left
+    DOWNTIME_MS = 1
+    # The first pass and the one after, in which a limit that comes with the
+    # migration takes hold
+    SKIP_SYNCS = 3
+    WINDOW_SECONDS = 5
+    # Time for several windows; the iterations are over after about 16 s
+    MEASURE_SECONDS = 15
+
+    @classmethod
+    def scenario(cls, limit: int, ring: int) -> Scenario:
+        return Scenario(
+            roles=(Role("writer", rate=50000,
+                        mb=math.ceil(limit * cls.SET_SECONDS)),),
+            ring=ring, limit=limit, link=limit * cls.LINK,
+            downtime=cls.DOWNTIME_MS)
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        with prepared(binary, scenario, throttle) as run:
+            run.begin()
+            deadline = time.monotonic() + GIVE_UP_SECONDS
+            while run.migration.poll().ram("dirty-sync-count") < (
+                    self.SKIP_SYNCS):
+                if time.monotonic() > deadline:
+                    raise TimeLimit("no iteration ended")
+                time.sleep(POLL_SECONDS)
+            begin = time.monotonic()
+            run.migration.watch(self.MEASURE_SECONDS)
+            end = min(time.monotonic(),
+                      measure.last_operation(run.timeline.samples))
+            if run.migration.poll().status == "active":
+                run.migration.cancel()
+            return self._figures(run, begin, end)
+
+    def _figures(self, run: Run, begin: float, end: float) -> Figures:
+        samples = measure.between(run.timeline.samples, begin, end)
+        # The rate that QEMU tells belongs to the second or so before
+        told = [p.dirty_bytes_per_second / measure.MIB
+                for p in run.timeline.progress if begin + 2 < p.time < end]
+        return {
+            "guest MB/s": measure.mb(measure.rate(samples, 0)),
+            "highest 5 s MB/s": measure.mb(
+                measure.highest(samples, 0, self.WINDOW_SECONDS)),
+            "lowest 5 s MB/s": measure.mb(
+                measure.lowest(samples, 0, self.WINDOW_SECONDS)),
+            "QEMU's MB/s": sum(told) / len(told) if told else None,
+            "stall ms": worst_gap(run.src.guest, "writer"),
+            "measured s": end - begin,
+        }
+
+
+class Raise:
+    """A limit set by command is raised by command; nothing migrates"""
+    TO = 100
+    # Reached: nine tenths of it, for long enough to be no burst
+    REACHED = 0.9
+    WIDTH_SECONDS = 0.3
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        with prepared(binary, scenario, throttle, destination=False) as run:
+            begin = time.monotonic()
+            before = measure.rate(measure.between(
+                run.timeline.samples, begin - 1, begin), 0)
+            run.src.limit(self.TO)
+            wanted = self.REACHED * self.TO * measure.MIB / measure.PAGE_SIZE
+
+            def reached() -> float | None:
+                return measure.time_until(run.timeline.samples, 0, wanted,
+                                          self.WIDTH_SECONDS, begin)
+
+            try:
+                wait_until("limit raised", GIVE_UP_SECONDS,
+                           lambda: reached() is not None, POLL_SECONDS)
+            except TimeLimit:
+                pass
+            found = reached()
+            return {"before MB/s": measure.mb(before),
+                    "reached after s": NEVER if found is None else found}
+
+
+def last_throttled(run: Run, throttle: Throttle, seconds: float) -> None:
+    """
+    Get into the middle of a throttled migration, and stay there @seconds
+
+    From the moment it is throttled the link is so slow that it cannot end.
+    """
+    run.begin()
+    if not throttle.by_command:
+        deadline = time.monotonic() + GIVE_UP_SECONDS
+        while not run.migration.poll().throttles:
+            if time.monotonic() > deadline:
+                raise TimeLimit("the migration was never throttled")
+            time.sleep(POLL_SECONDS)
+    run.src.set_link(LASTING_LINK)
+    if run.migration.watch(seconds):
+        raise TimeLimit("the migration ended too early")
+
+
+class Cancel:
+    """migrate_cancel while vCPUs are slowed down"""
+    THROTTLED_SECONDS = 3
+    # Full speed: what a vCPU did before, less the noise of two busy cores
+    FULL = 0.8
+    WIDTH_SECONDS = 0.1
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        with prepared(binary, scenario, throttle) as run:
+            last_throttled(run, throttle, self.THROTTLED_SECONDS)
+            begin = time.monotonic()
+            cancelled = run.migration.cancel()
+            if throttle.by_command:
+                run.src.unlimit()
+
+            def recovered() -> float | None:
+                return measure.time_until(
+                    run.timeline.samples, 0, self.FULL * run.before[0],
+                    self.WIDTH_SECONDS, begin)
+
+            try:
+                wait_until("full speed", GIVE_UP_SECONDS,
+                           lambda: recovered() is not None, POLL_SECONDS)
+            except TimeLimit:
+                pass
+            found = recovered()
+            return {"cancelled after ms": cancelled * 1000,
+                    "full speed after s": NEVER if found is None else found}
+
+
+class Stop:
+    """stop and cont, many times, while vCPUs are slowed down"""
+    THROTTLED_SECONDS = 2
+    TIMES = 10
+    # No multiple of a penalty's length, so that stops fall anywhere in it
+    BETWEEN_SECONDS = 0.137
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        with prepared(binary, scenario, throttle) as run:
+            last_throttled(run, throttle, self.THROTTLED_SECONDS)
+            took = []
+            for _ in range(self.TIMES):
+                time.sleep(self.BETWEEN_SECONDS)
+                begin = time.monotonic()
+                run.src.command("stop")
+                took.append((time.monotonic() - begin) * 1000)
+                run.src.command("cont")
+            run.migration.cancel()
+            return {"stop ms": sorted(took)[len(took) // 2],
+                    "longest stop ms": max(took)}

@@ -1,0 +1,93 @@
+#
+# Dirty throttle tests: one migration, watched
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import time
+
+from typing import Any, Callable, Mapping, Sequence
+
+from dirtythrottle.timeline import Progress, Timeline
+from dirtythrottle.vm import StressVM, TimeLimit
+
+POLL_SECONDS = 0.05
+
+ENDED = ("completed", "failed", "cancelled")
+
+# Where the bytes go when nobody needs a destination
+SINK = "exec:cat >/dev/null"
+
+
+class Migration:
+    """
+    A migration of @src to @dst, or to nowhere
+
+    Capabilities and parameters are set on both sides, as management software
+    does; the link is in MiB/s, the downtime limit in milliseconds.
+    """
+
+    def __init__(self, src: StressVM, dst: StressVM | None = None,
+                 link: float = 100, downtime: int = 300,
+                 capabilities: Sequence[str] = (),
+                 parameters: Mapping[str, Any] | None = None,
+                 timeline: Timeline | None = None):
+        self.src = src
+        self.dst = dst
+        self.timeline = timeline or Timeline()
+        self._uri = SINK
+        for vm in filter(None, (src, dst)):
+            if capabilities:
+                vm.set_capabilities(*capabilities)
+            if parameters:
+                vm.set_parameters(**parameters)
+        src.set_link(link)
+        src.set_parameters(downtime_limit=downtime)
+
+    def start(self) -> "Migration":
+        if self.dst is not None:
+            self._uri = self.dst.listen()
+        self.src.command("migrate", uri=self._uri)
+        return self
+
+    def poll(self) -> Progress:
+        progress = Progress(time.monotonic(), self.src.migration())
+        self.timeline.progress.append(progress)
+        return progress
+
+    def watch(self, seconds: float,
+              each: Callable[[Progress], None] = lambda progress: None
+              ) -> Progress | None:
+        """Poll, and call @each, until it has ended; None if it has not"""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            progress = self.poll()
+            each(progress)
+            if progress.status in ENDED:
+                return progress
+            time.sleep(POLL_SECONDS)
+        return None
+
+    def wait(self, status: str, seconds: float) -> Progress:
+        """Wait until the migration has got to @status"""
+        deadline = time.monotonic() + seconds
+        while True:
+            progress = self.poll()
+            if progress.status == status:
+                return progress
+            if progress.status in ENDED or time.monotonic() > deadline:
+                raise TimeLimit("migration is '%s' (%s), not '%s' within %d s"
+                                % (progress.status,
+                                   progress.info.get("error-desc", "-"),
+                                   status, seconds))
+            time.sleep(POLL_SECONDS)
+
+    def cancel(self, seconds: float = 20) -> float:
+        """Cancel it, and wait; how long that took"""
+        begin = time.monotonic()
+        self.src.command("migrate_cancel")
+        while self.poll().status not in ENDED:
+            if time.monotonic() > begin + seconds:
+                raise TimeLimit("not cancelled within %d s" % seconds)
+            time.sleep(0.002)
+        return time.monotonic() - begin

@@ -1,0 +1,89 @@
+#
+# Dirty throttle tests: what this machine and a QEMU binary can do
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import fcntl
+import functools
+import os
+import subprocess
+
+from pathlib import Path
+
+from qemu.machine import QEMUMachine
+
+# From linux/kvm.h
+_KVM_GET_API_VERSION = 0xae00
+_KVM_CHECK_EXTENSION = 0xae03
+_KVM_CAP_DIRTY_LOG_RING = 192
+_KVM_API_VERSION = 12
+_RING_ENTRY_BYTES = 16
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+# A binary that was built in its tree, like most peers, does not find the
+# firmware that the distribution has installed
+_FIRMWARE = ("multiboot_dma.bin", "qboot.rom", "kvmvapic.bin")
+_FIRMWARE_DIRS = ("/usr/share/qemu", "/usr/share/seabios")
+
+
+def default_binary() -> str:
+    """The binary that is tested: $QEMU_BINARY, or the one 'make' builds"""
+    return os.environ.get(
+        "QEMU_BINARY", str(_ROOT / "build" / "7.2" / "qemu-system-x86_64"))
+
+
+def build_dir() -> Path:
+    return _ROOT / "build"
+
+
+def _ask_kvm(request: int, argument: int = 0) -> int:
+    fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(fd, request, argument)
+    finally:
+        os.close(fd)
+
+
+def kvm_available() -> bool:
+    try:
+        return _ask_kvm(_KVM_GET_API_VERSION) == _KVM_API_VERSION
+    except OSError:
+        return False
+
+
+def ring_available() -> int:
+    """The most entries a dirty ring may have, 0 if KVM has none"""
+    try:
+        size = _ask_kvm(_KVM_CHECK_EXTENSION, _KVM_CAP_DIRTY_LOG_RING)
+    except OSError:
+        return 0
+    return size // _RING_ENTRY_BYTES
+
+
+@functools.lru_cache(maxsize=None)
+def capabilities(binary: str) -> frozenset[str]:
+    """The migration capabilities that a binary knows"""
+    # Packages may keep TCG in a module, away from their binary
+    with QEMUMachine(binary, args=["-machine", "none,accel=kvm:tcg",
+                                   "-nodefaults", "-S"],
+                     qmp_timer=30) as vm:
+        vm.launch()
+        return frozenset(entry["capability"] for entry in
+                         vm.command("query-migrate-capabilities"))
+
+
+def has_capability(binary: str, name: str) -> bool:
+    return name in capabilities(binary)
+
+
+@functools.lru_cache(maxsize=None)
+def firmware_args(binary: str) -> tuple[str, ...]:
+    """-L options, if the binary does not find its firmware by itself"""
+    found = subprocess.run([binary, "-L", "help"], stdout=subprocess.PIPE,
+                           text=True, timeout=30, check=True).stdout.split()
+    if all(any(os.path.exists(os.path.join(path, name)) for path in found)
+           for name in _FIRMWARE):
+        return ()
+    return tuple(word for path in _FIRMWARE_DIRS for word in ("-L", path))

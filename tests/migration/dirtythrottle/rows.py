@@ -1,0 +1,96 @@
+#
+# Dirty throttle tests: the rows of the benchmark
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+from dataclasses import dataclass
+from typing import Sequence
+
+from guestperf.stressguest import Role
+
+from dirtythrottle.experiments import (
+    Cancel, Converge, Experiment, Holds, Raise, Stop
+)
+from dirtythrottle.scenario import (
+    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER, WRITER,
+    Scenario, Throttle
+)
+
+BY_LIMIT = (DIRTY_LIMIT, COMMAND)
+BY_ITSELF = (DIRTY_QUOTA, AUTO_CONVERGE)
+
+# Two writers and two readers share the memory that one pair has otherwise
+_HALF = (Role("writer", rate=50000, mb=100), Role("reader", mb=100))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of comparison: what is done, and the ways to do it"""
+    name: str
+    title: str
+    experiment: Experiment
+    scenario: Scenario
+    throttles: Sequence[Throttle]
+    # Only the first of @throttles that a binary has, instead of all it has
+    first: bool = True
+
+    def throttles_of(self, binary: str) -> list[Throttle]:
+        known = [t for t in self.throttles if t.works_with(binary)]
+        return known[:1] if self.first else known
+
+
+def _limit_rows() -> list[Row]:
+    """Where somebody says how many MiB/s"""
+    two_pairs = _HALF + _HALF
+    rows = [
+        Row("limit25-ring4096", "limit 25 MB/s, ring 4096", Converge(),
+            Scenario(limit=25), BY_LIMIT),
+        Row("limit25-ring65536", "limit 25 MB/s, ring 65536", Converge(),
+            Scenario(limit=25, ring=65536), BY_LIMIT),
+        Row("limit25-two", "limit 25 MB/s, two writers, two readers",
+            Converge(), Scenario(limit=25, roles=two_pairs), BY_LIMIT),
+        Row("limit1", "limit 1 MB/s, the default", Converge(),
+            Scenario(limit=1), BY_LIMIT),
+        Row("cancel", "migrate_cancel with limit 1 MB/s", Cancel(),
+            Scenario(limit=1), BY_LIMIT),
+        Row("stop", "stop with limit 1 MB/s", Stop(),
+            Scenario(limit=1), BY_LIMIT),
+        Row("raise", "limit raised from 10 to 100 MB/s", Raise(),
+            Scenario(limit=10), (COMMAND,)),
+    ]
+    for ring in (1024, 4096, 65536):
+        for limit in (1, 2, 5, 10, 25, 100):
+            rows.append(Row(
+                "holds-%d-ring%d" % (limit, ring),
+                "limit %d MB/s holds, ring %d" % (limit, ring),
+                Holds(), Holds.scenario(limit, ring), BY_LIMIT))
+    return rows
+
+
+def _quota_rows() -> list[Row]:
+    """Where nobody says a number"""
+    two_pairs = _HALF + _HALF
+    return [
+        Row("link-ring4096", "1 writer, 1 reader, ring 4096", Converge(),
+            Scenario(), BY_ITSELF, first=False),
+        Row("link-ring65536", "1 writer, 1 reader, ring 65536", Converge(),
+            Scenario(ring=65536), BY_ITSELF, first=False),
+        Row("link-two", "two writers, two readers", Converge(),
+            Scenario(roles=two_pairs), BY_ITSELF, first=False),
+        Row("link-hot", "1 writer, 1 writer to a hot set", Converge(),
+            Scenario(roles=(WRITER, Role("hot", rate=50000, pages=256))),
+            BY_ITSELF, first=False),
+        Row("link-fast", "1 writer as fast as it can, 1 reader", Converge(),
+            Scenario(roles=(Role("writer", mb=200), READER)), BY_ITSELF,
+            first=False),
+        Row("link-slow-writer", "1 writer at 40 MB/s, 1 reader", Converge(),
+            Scenario(roles=(Role("writer", rate=10240, mb=200), READER)),
+            (NONE,) + BY_ITSELF, first=False),
+        Row("link-drops", "link 100, 30 after 3 s, 100 MB/s after 9 s",
+            Converge(), Scenario(link_changes=((3, 30), (9, 100))),
+            BY_ITSELF, first=False),
+    ]
+
+
+ROWS = _limit_rows() + _quota_rows()

@@ -1,0 +1,56 @@
+#
+# Dirty throttle tests: a throttled migration loses no page
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import unittest
+
+from guestperf.stressguest import Role
+
+from dirtythrottle.base import EVENTUALLY, ThrottleTest
+from dirtythrottle.migration import Migration
+
+# Together more than the link carries, whatever their number, and more than
+# the downtime limit lets go at the end
+ROLES = {
+    1: (Role("writer", rate=50000, mb=64),),
+    2: (Role("writer", rate=25000, mb=48), Role("writer", rate=25000, mb=48)),
+    4: (Role("writer", rate=20000, mb=32), Role("writer", rate=20000, mb=32),
+        Role("hot", rate=5000, pages=256), Role("reader", rate=5000, mb=32)),
+}
+
+
+class MemoryTest(ThrottleTest):
+    needs = ("dirty-limit",)
+
+    def migrate(self, vcpus: int, ring: int) -> None:
+        src = self.source(ROLES[vcpus], ring=ring)
+        dst = self.destination(src, ring=ring)
+        migration = Migration(src, dst, link=100, downtime=50,
+                              capabilities=["dirty-limit"],
+                              parameters={"vcpu_dirty_limit": 10})
+        migration.start().wait("completed", EVENTUALLY)
+        self.check_memory(dst)
+
+    def test_1_vcpu_ring_1024(self) -> None:
+        self.migrate(1, 1024)
+
+    def test_1_vcpu_ring_65536(self) -> None:
+        self.migrate(1, 65536)
+
+    def test_2_vcpus_ring_1024(self) -> None:
+        self.migrate(2, 1024)
+
+    def test_2_vcpus_ring_65536(self) -> None:
+        self.migrate(2, 65536)
+
+    def test_4_vcpus_ring_1024(self) -> None:
+        self.migrate(4, 1024)
+
+    def test_4_vcpus_ring_65536(self) -> None:
+        self.migrate(4, 65536)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,368 @@
+#
+# Dirty throttle tests: a budget that follows the link, shares, the fallback
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import os
+import socket
+import tempfile
+import threading
+import unittest
+
+from typing import Any, Sequence
+
+from guestperf.stressguest import Role
+
+from dirtythrottle.base import EVENTUALLY, READER, SOON, WRITER, ThrottleTest
+from dirtythrottle.migration import ENDED, Migration
+from dirtythrottle.timeline import Progress
+from dirtythrottle.vm import StressVM, wait_until
+
+MIB = 1024 * 1024
+
+# What a budget may differ from what it should be: the link is measured, on a
+# machine that does other work too
+TOLERANCE = 0.5
+
+
+class QuotaTest(ThrottleTest):
+    needs = ("dirty-quota",)
+
+    def start(self, src: StressVM, dst: StressVM | None = None,
+              capabilities: Sequence[str] = (), link: float = 50,
+              downtime: int = 1, **parameters: Any) -> Migration:
+        return Migration(src, dst, link, downtime,
+                         ["dirty-quota", *capabilities], parameters).start()
+
+    def throttle(self, migration: Migration) -> dict[str, Any]:
+        """What query-migrate tells, for as long as the migration is active"""
+        progress = migration.poll()
+        self.assertNotIn(progress.status, ENDED)
+        return progress.info.get("dirty-throttle", {})
+
+    def wait_phase(self, migration: Migration, phase: str) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            info = self.throttle(migration)
+            return info if info.get("phase") == phase else None
+
+        return wait_until(phase, EVENTUALLY, reached)
+
+
+class ConvergeTest(QuotaTest):
+
+    def migrate(self, roles: Sequence[Role], *capabilities: str, ring: int,
+                **parameters: Any) -> list[dict[str, Any]]:
+        """All that dirty-throttle said, once memory was found intact"""
+        said = []
+
+        def note(progress: Progress) -> None:
+            info = progress.info.get("dirty-throttle")
+            if info:
+                said.append(info)
+
+        src = self.source(roles, ring=ring)
+        dst = self.destination(src, ring=ring)
+        migration = self.start(src, dst, capabilities, link=100, downtime=100,
+                               **parameters)
+        end = migration.watch(EVENTUALLY, note)
+        self.assertIsNotNone(end, "not within %d s" % EVENTUALLY)
+        self.assertEqual(end.status, "completed", end.info)
+        self.check_memory(dst)
+        return said
+
+    def check_throttled(self, said: list[dict[str, Any]]) -> None:
+        phases = [info["phase"] for info in said]
+        self.assertEqual(phases[0], "first-pass")
+        self.assertIn("throttling", phases)
+        self.assertFalse(any(info["fallback"] for info in said))
+        # nobody is penalised before it is known to be needed
+        for info in said:
+            if info["phase"] == "first-pass":
+                self.assertEqual(sum(vcpu["penalties"]
+                                     for vcpu in info["vcpus"]), 0)
+
+    def test_ring_1024(self) -> None:
+        said = self.migrate((WRITER, READER), ring=1024)
+        self.check_throttled(said)
+        self.assertGreater(said[-1]["vcpus"][0]["penalty-time"], 0)
+
+    def test_reader_is_never_penalised(self) -> None:
+        said = self.migrate((WRITER, READER), ring=65536)
+        self.check_throttled(said)
+        self.assertEqual(said[-1]["vcpus"][1]["penalties"], 0)
+
+    def test_two_writers_two_readers(self) -> None:
+        half = (Role("writer", rate=50000, mb=32), Role("reader", mb=32))
+        self.check_throttled(self.migrate(half + half, ring=4096))
+
+    def test_hot_set_pays_for_pages_not_for_writes(self) -> None:
+        """50 000 writes/s to 256 pages are 256 pages for each iteration"""
+        said = self.migrate((WRITER, Role("hot", rate=50000, pages=256)),
+                            ring=4096)
+        writer, hot = said[-1]["vcpus"]
+        self.assertLess(hot["penalty-time"], writer["penalty-time"] / 10)
+
+    def test_writer_as_fast_as_it_can(self) -> None:
+        self.check_throttled(self.migrate((Role("writer", mb=64), READER),
+                                          ring=4096))
+
+    def test_writer_that_the_link_bears(self) -> None:
+        said = self.migrate((Role("writer", rate=5000, mb=64), READER),
+                            ring=4096)
+        self.assertNotIn("throttling", [info["phase"] for info in said])
+        self.assertEqual(sum(vcpu["penalties"]
+                             for vcpu in said[-1]["vcpus"]), 0)
+
+    def test_multifd(self) -> None:
+        self.check_throttled(self.migrate((WRITER, READER), "multifd",
+                                          ring=4096, multifd_channels=2))
+
+    def test_xbzrle(self) -> None:
+        self.migrate((WRITER, READER), "xbzrle", ring=4096,
+                     xbzrle_cache_size=128 * MIB)
+
+    def test_shortest_and_longest_interval(self) -> None:
+        for interval in (1, 1000):
+            with self.subTest(interval=interval):
+                self.check_throttled(self.migrate(
+                    (WRITER, READER), ring=4096,
+                    dirty_quota_interval=interval))
+
+    def test_with_a_limit_the_smaller_counts(self) -> None:
+        src = self.source()
+        migration = self.start(src, capabilities=["dirty-limit"],
+                               vcpu_dirty_limit=2)
+        self.wait_phase(migration, "throttling")
+
+        def held() -> bool:
+            writer = self.throttle(migration)["vcpus"][0]
+            return writer["limit"] == 2 and writer["rate"] < 4
+
+        wait_until("held by the limit", SOON, held)
+        migration.cancel()
+        src.set_capabilities("dirty-limit", state=False)
+
+        # the same the other way round: the share is 5 MB/s and more
+        migration = self.start(src, capabilities=["dirty-limit"], link=20,
+                               vcpu_dirty_limit=1000)
+        self.wait_phase(migration, "throttling")
+        wait_until("held by the share", SOON, lambda: self.throttle(
+            migration)["vcpus"][0]["rate"] < 20)
+
+
+class BudgetTest(QuotaTest):
+
+    def wait_budget(self, migration: Migration, mbps: float) -> None:
+        wait_until("a budget of about %d MB/s" % mbps, SOON, lambda: abs(
+            self.throttle(migration)["budget"] - mbps) < TOLERANCE * mbps)
+
+    def test_follows_the_link(self) -> None:
+        src = self.source()
+        migration = self.start(src, link=40)
+        self.wait_phase(migration, "throttling")
+        self.wait_budget(migration, 20)
+        src.set_link(8)
+        self.wait_budget(migration, 4)
+        src.set_link(40)
+        self.wait_budget(migration, 20)
+
+    def test_follows_the_threshold(self) -> None:
+        src = self.source()
+        migration = self.start(src, link=20)
+        self.wait_phase(migration, "throttling")
+        src.set_parameters(throttle_trigger_threshold=10)
+        self.wait_budget(migration, 2)
+
+    def test_writer_gets_all_that_the_reader_leaves(self) -> None:
+        src = self.source()
+        migration = self.start(src, link=20)
+        self.wait_phase(migration, "throttling")
+
+        def uses_it() -> bool:
+            info = self.throttle(migration)
+            # more than the half that is the writer's own share
+            return info["vcpus"][0]["rate"] > 0.7 * info["budget"]
+
+        wait_until("more than its share", SOON, uses_it)
+
+    def test_hmp_tells_the_same(self) -> None:
+        src = self.source()
+        migration = self.start(src, link=20)
+        self.wait_phase(migration, "throttling")
+        text = src.command("human-monitor-command",
+                           command_line="info migrate")
+        self.assertIn("dirty throttle: quota, throttling for", text)
+        self.assertRegex(text, r"vcpu\[0\]: [\d.]+ MB/s, quota [\d.]+ MB/s")
+
+
+class DeviceWriter:
+    """
+    What a device would do with DMA, done by QEMU itself at qtest's command
+
+    It writes @megabytes again and again in the memory above the regions of
+    the guest's vCPUs, every @seconds.
+    """
+
+    def __init__(self, path: str, megabytes: int, seconds: float):
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(1)
+        self._command = "memset 0x%x 0x%x 0x%%02x\n" % (300 * MIB,
+                                                        megabytes * MIB)
+        self._seconds = seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "DeviceWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.stop()
+        self._listener.close()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join(SOON)
+
+    def _run(self) -> None:
+        connection, _ = self._listener.accept()
+        answers = connection.makefile()
+        value = 0
+        while not self._done.wait(self._seconds):
+            value = (value + 1) % 256
+            try:
+                connection.sendall((self._command % value).encode())
+                while not answers.readline().startswith("OK"):
+                    pass
+            except OSError:
+                # QEMU has gone, and with it the test
+                break
+        connection.close()
+
+
+class FallbackTest(QuotaTest):
+
+    def qtest_source(self, roles: Sequence[Role], megabytes: int,
+                     seconds: float) -> tuple[StressVM, DeviceWriter]:
+        path = os.path.join(self.enterContext(
+            tempfile.TemporaryDirectory(prefix="dirtythrottle-")), "qtest.sock")
+        device = self.enterContext(DeviceWriter(path, megabytes, seconds))
+        vm = StressVM(self.binary, roles, ring=self.ring,
+                      args=("-qtest", "unix:" + path, "-qtest-log", "none"))
+        return self.enterContext(vm).boot(), device
+
+    def test_devices(self) -> None:
+        src, device = self.qtest_source((Role("writer", rate=200, mb=16),),
+                                        32, 0.1)
+        migration = self.start(src, capabilities=["auto-converge"], link=50)
+        info = self.wait_phase(migration, "cannot-help")
+        self.assertEqual(info["reason"], "devices")
+        self.assertTrue(info["fallback"])
+        self.assertGreater(info["device-rate"], info["bandwidth"] / 2)
+        # a vCPU does not pay for what devices do
+        self.assertEqual(info["vcpus"][0]["penalties"], 0)
+        # auto-converge does take it up
+        wait_until("auto-converge", EVENTUALLY, lambda:
+                   "cpu-throttle-percentage" in migration.poll().info)
+
+        # and gives it back when the reason is gone
+        device.stop()
+        wait_until("no fallback", EVENTUALLY, lambda: migration.poll().status
+                   in ENDED or not self.throttle(migration)["fallback"])
+        wait_until("auto-converge off", SOON,
+                   lambda: "cpu-throttle-percentage" not in
+                   migration.poll().info)
+
+    def test_devices_are_only_reported_without_auto_converge(self) -> None:
+        src, _ = self.qtest_source((Role("writer", rate=200, mb=16),), 32, 0.1)
+        migration = self.start(src, link=50)
+        info = self.wait_phase(migration, "cannot-help")
+        self.assertEqual(info["reason"], "devices")
+        self.assertFalse(info["fallback"])
+        self.assertNotIn("cpu-throttle-percentage", migration.poll().info)
+
+    def test_devices_take_their_part(self) -> None:
+        src, _ = self.qtest_source((WRITER,), 4, 0.4)
+        migration = self.start(src, link=50)
+        self.wait_phase(migration, "throttling")
+
+        def less() -> bool:
+            info = self.throttle(migration)
+            return (info["device-rate"] > 1 and
+                    info["budget"] < info["bandwidth"] / 2)
+
+        wait_until("a budget less what the device dirties", EVENTUALLY, less)
+
+    def test_floor(self) -> None:
+        """A link that carries less than vCPUs dirty at their slowest"""
+        src = self.source((WRITER, WRITER))
+        migration = self.start(src, capabilities=["auto-converge"], link=200)
+        self.wait_phase(migration, "throttling")
+        src.set_parameters(max_bandwidth=40000)
+        info = self.wait_phase(migration, "cannot-help")
+        self.assertEqual(info["reason"], "floor")
+        self.assertTrue(info["fallback"])
+        src.set_link(200)
+        wait_until("no fallback", EVENTUALLY, lambda: migration.poll().status
+                   in ENDED or not self.throttle(migration)["fallback"])
+
+    def test_no_ring(self) -> None:
+        src = self.source(ring=0)
+        migration = self.start(src, capabilities=["auto-converge"], link=50)
+        info = self.wait_phase(migration, "cannot-help")
+        self.assertEqual(info["reason"], "no-mechanism")
+        wait_until("auto-converge", EVENTUALLY, lambda:
+                   "cpu-throttle-percentage" in migration.poll().info)
+
+
+class WaysOutTest(QuotaTest):
+
+    def throttled_migration(self, src: StressVM, dst: StressVM | None = None,
+                            *capabilities: str) -> Migration:
+        full = self.rate(src)
+        migration = self.start(src, dst, capabilities, link=50)
+        self.wait_phase(migration, "throttling")
+        src.set_link(1)
+        self.wait_slow(src, full)
+        self.full = full
+        return migration
+
+    def test_cancelled(self) -> None:
+        src = self.source()
+        migration = self.throttled_migration(src)
+        migration.cancel()
+        self.wait_fast(src, self.full)
+        self.assertNotIn("dirty-throttle", src.migration())
+
+    def test_failed(self) -> None:
+        src = self.source()
+        dst = self.destination(src)
+        migration = self.throttled_migration(src, dst)
+        dst.kill()
+        migration.wait("failed", SOON)
+        self.wait_fast(src, self.full)
+
+    def test_postcopy(self) -> None:
+        src = self.source()
+        dst = self.destination(src)
+        dst.set_capabilities("postcopy-ram")
+        migration = self.throttled_migration(src, dst, "postcopy-ram")
+        src.set_link(100)
+        src.command("migrate-start-postcopy")
+        migration.wait("completed", EVENTUALLY)
+        self.check_memory(dst)
+
+    def test_stopped_and_continued(self) -> None:
+        src = self.source()
+        migration = self.throttled_migration(src)
+        src.command("stop")
+        src.command("cont")
+        self.wait_slow(src, self.full)
+        migration.cancel()
+        self.wait_fast(src, self.full)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,226 @@
+#
+# Dirty throttle tests: dirty rings that are reset bit by bit, or come and go
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+import unittest
+
+from pathlib import Path
+
+from guestperf.stressguest import Role, Vcpu
+
+from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
+from dirtythrottle.migration import Migration
+from dirtythrottle.vm import StressVM, wait_until
+
+# Small, so that rings are full and are reset many times a second
+SMALL_RING = 1024
+# So large that pages lie in it until somebody asks for them
+LARGE_RING = 65536
+
+# As fast as it can: whatever happens while rings are reset happens often
+FLOOD = Role("writer", mb=64)
+SMALL_FLOOD = Role("writer", mb=32)
+SMALL_READER = Role("reader", mb=16)
+
+# MB/s. What no vCPU dirties; it only keeps the rings in use
+NO_LIMIT = 100000
+
+
+class ShimTest(ThrottleTest):
+    """A test that changes what KVM answers to QEMU"""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.dir = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.shim = os.path.join(cls.dir, "reset-shim.so")
+        source = Path(__file__).with_name("reset-shim.c")
+        subprocess.run([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror",
+                        "-shared", "-fPIC", "-o", cls.shim, str(source)],
+                       check=True)
+
+    def change(self, **environment: int) -> None:
+        """From now on VMs get the library, with this environment"""
+        self.log = os.path.join(self.dir, self.id())
+        words = ["%s=%d" % (name, value)
+                 for name, value in environment.items()]
+        # A script, so that nobody but QEMU itself gets the library
+        script = Path(self.dir, "qemu-" + self.id())
+        script.write_text("#!/bin/sh\nexec env %s \"$@\"\n" % shlex.join(
+            ["LD_PRELOAD=" + self.shim, "RESET_SHIM_LOG=" + self.log,
+             *words, self.binary]))
+        script.chmod(0o700)
+        self.binary = str(script)
+
+    def check_changed(self) -> None:
+        """The test was one: something was different"""
+        self.assertGreater(os.path.getsize(self.log), 0, "nothing was changed")
+
+
+class ResetTest(ShimTest):
+    """KVM_RESET_DIRTY_RINGS may stop early when a signal is pending"""
+
+    ring = SMALL_RING
+
+    def migrate(self, **environment: int) -> None:
+        self.change(**environment)
+        src = self.source((WRITER, WRITER))
+        dst = self.destination(src)
+        # Penalties interrupt vCPUs, also while these reset their rings
+        src.limit(20)
+        Migration(src, dst, link=100, downtime=100).start().wait(
+            "completed", EVENTUALLY)
+        self.check_changed()
+        self.check_memory(dst)
+
+    def test_interrupted(self) -> None:
+        self.migrate(RESET_SHIM_EINTR=3)
+
+    def test_interrupted_before_the_first_entry(self) -> None:
+        self.migrate(RESET_SHIM_ZERO=3)
+
+    def test_in_parts(self) -> None:
+        self.migrate(RESET_SHIM_PARTS=5)
+
+    def test_in_parts_and_interrupted(self) -> None:
+        self.migrate(RESET_SHIM_EINTR=1, RESET_SHIM_ZERO=1,
+                     RESET_SHIM_PARTS=3)
+
+
+class HotplugTest(ShimTest):
+    """A vCPU that is being created or unplugged has no ring to look at"""
+
+    ring = SMALL_RING
+
+    # ACPI's CPU hotplug registers on machine type pc; see
+    # docs/specs/acpi_cpu_hotplug.rst
+    SELECTOR = 0xaf00
+    FLAGS = SELECTOR + 4
+    EJECT = 8
+
+    @staticmethod
+    def free_slots(vm: StressVM) -> list[dict]:
+        return [slot for slot in vm.command("query-hotpluggable-cpus")
+                if "qom-path" not in slot]
+
+    @staticmethod
+    def plug(vm: StressVM, name: str, slot: dict) -> None:
+        vm.command("device_add", id=name, driver=slot["type"],
+                   **slot["props"])
+
+    def eject(self, vm: StressVM, index: int) -> None:
+        """Do what a guest with ACPI does when it is asked to let a vCPU go"""
+        before = len(vm.command("query-cpus-fast"))
+        for size, port, value in (("w", self.SELECTOR, 0),
+                                  ("w", self.SELECTOR, index),
+                                  ("b", self.FLAGS, self.EJECT)):
+            vm.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                       % (size, port, value))
+        wait_until("vCPU unplugged", SOON, lambda:
+                   len(vm.command("query-cpus-fast")) == before - 1)
+
+    def plug_many(self, limit: int) -> None:
+        # Not together with calc-dirty-rate: QEMU 7.2's breaks when vCPUs come
+        vm = self.source((FLOOD,), smp="1,maxcpus=64")
+        vm.limit(limit)
+        # From the lowest index up: QEMU 7.2's statistics have no room for gaps
+        for i, slot in enumerate(reversed(self.free_slots(vm))):
+            self.plug(vm, "cpu-%d" % i, slot)
+            # At a different point of a ring and of a second each time
+            time.sleep(0.02 + 0.0007 * i)
+        self.assertEqual(len(vm.command("query-cpus-fast")), 64)
+        self.check_memory(vm)
+
+    def test_plugged_while_limited(self) -> None:
+        self.plug_many(100)
+
+    def test_plugged_while_rings_are_full(self) -> None:
+        self.plug_many(NO_LIMIT)
+
+    def test_unplugged_while_limited(self) -> None:
+        """No kick, and no timer, finds a vCPU that is gone"""
+        # Longer than a timer of the throttle runs
+        self.change(RESET_SHIM_UNMAP=12000)
+        for i in range(10):
+            vm = self.source((SMALL_READER, SMALL_FLOOD))
+            vm.limit(60)
+            # Some of the times the vCPU is in the guest, with a timer running
+            time.sleep(0.3 + 0.013 * i)
+            self.eject(vm, 1)
+            self.check_memory_of(vm, 0)
+            vm.kill()
+        self.check_changed()
+
+    def check_memory_of(self, vm: StressVM, index: int) -> None:
+        """As check_memory(), where other vCPUs have gone"""
+        before = vm.guest.vcpu(index).passes
+        wait_until("two more passes", EVENTUALLY, lambda:
+                   vm.guest.vcpu(index).passes >= before + 2)
+        self.assertEqual(vm.guest.vcpu(index).errors, 0)
+
+    @staticmethod
+    def region(vm: StressVM, vcpu: Vcpu) -> bytes:
+        return os.pread(vm._ram, vcpu.region_size, vcpu.region_start)
+
+    def lose_vcpu(self) -> None:
+        src = self.source((SMALL_READER, FLOOD), ring=LARGE_RING,
+                          smp="2,maxcpus=2")
+        gone = src.guest.vcpu(1)
+        # One that stays paused, so that nothing changes after it has come
+        dst = self.destination(src, ring=LARGE_RING, smp="1,maxcpus=2",
+                               args=["-S"])
+        migration = Migration(src, dst, link=100, downtime=1).start()
+        wait_until("second pass", EVENTUALLY, lambda:
+                   migration.poll().ram("dirty-sync-count") >= 2)
+        # Time to send pages that the vCPU then writes to once more
+        time.sleep(0.2)
+        self.eject(src, 1)
+        migration.wait("completed", EVENTUALLY)
+        self.assertTrue(self.region(src, gone) == self.region(dst, gone),
+                        "the destination has old pages of the vCPU")
+        src.kill()
+        dst.kill()
+
+    def test_unplugged_in_a_migration(self) -> None:
+        """What a vCPU dirtied before it left gets to the destination"""
+        # When the reaper, once a second, gets there first, nothing is shown.
+        for _ in range(4):
+            self.lose_vcpu()
+
+    def test_unplugged_and_plugged(self) -> None:
+        """
+        KVM's side of a ring survives its vCPU, so it goes on where it was
+
+        The guest uses the new vCPU after a reset only.
+        """
+        self.change(RESET_SHIM_REPLUG=1)
+        vm = self.source((WRITER, FLOOD))
+        for _ in range(3):
+            vm.limit(NO_LIMIT)
+            # Long enough for a ring that is neither at its begin nor full
+            time.sleep(0.3)
+            self.eject(vm, 1)
+            slot, = self.free_slots(vm)
+            self.plug(vm, "again", slot)
+            vm.unlimit()
+            vm.command("system_reset")
+            # The counters begin again, and with them the guest
+            wait_until("reset", SOON, lambda: vm.guest.state != 1)
+            vm.guest.wait_up(SOON)
+            vm.guest.wait_filled(EVENTUALLY)
+        vm.limit(20)
+        dst = self.destination(vm)
+        Migration(vm, dst, link=100, downtime=100).start().wait(
+            "completed", EVENTUALLY)
+        self.check_memory(dst)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,46 @@
+#
+# Dirty throttle tests: migrations begun and cancelled in a row
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import unittest
+
+from dirtythrottle.base import EVENTUALLY, ThrottleTest
+from dirtythrottle.migration import Migration
+
+TIMES = 50
+
+
+class RestartsTest(ThrottleTest):
+    needs = ("dirty-limit",)
+
+    def test_cancelled_50_times(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        parameters = {"vcpu_dirty_limit": 1}
+        throttled = 0
+        for i in range(TIMES):
+            migration = Migration(src, None, 100, 1, ["dirty-limit"],
+                                  parameters).start()
+            # From the first moments of the first pass to a throttled guest
+            ended = migration.watch(0.05 * (i % 5) if i % 10 else 3)
+            throttled += any(p.throttles for p in migration.timeline.progress)
+            if ended is None:
+                migration.cancel()
+                self.assertEqual(src.limits(), [])
+            else:
+                # Into nowhere, so the source goes on
+                src.command("cont")
+        self.assertGreater(throttled, 0)
+        self.check_unlimited(src, full)
+        self.check_memory(src)
+
+        dst = self.destination(src)
+        Migration(src, dst, 100, 50, ["dirty-limit"],
+                  parameters).start().wait("completed", EVENTUALLY)
+        self.check_memory(dst)
+
+
+if __name__ == "__main__":
+    unittest.main()

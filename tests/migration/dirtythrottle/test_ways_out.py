@@ -1,0 +1,183 @@
+#
+# Dirty throttle tests: however a migration ends, its limit ends with it
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import unittest
+
+from guestperf.stressguest import Role
+from qemu.qmp import ExecuteError
+
+from dirtythrottle import measure
+from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
+from dirtythrottle.vm import StressVM, wait_until
+
+# Fast enough for the throttled migration to complete
+FINAL_LINK = 100
+
+
+class WaysOutTest(ThrottleTest):
+    needs = ("dirty-limit",)
+
+    def test_completed(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        migration = self.throttled(src, dst)
+        src.set_link(FINAL_LINK)
+        migration.wait("completed", EVENTUALLY)
+        self.assertEqual(src.limits(), [])
+        self.check_memory(dst)
+        self.check_unlimited(dst, full)
+
+    def test_completed_then_continued_on_the_source(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        migration = self.throttled(src, dst)
+        src.set_link(FINAL_LINK)
+        migration.wait("completed", EVENTUALLY)
+        dst.kill()
+        src.command("cont")
+        self.check_unlimited(src, full)
+        self.check_memory(src)
+
+    def test_failed(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        migration = self.throttled(src, dst)
+        dst.kill()
+        migration.wait("failed", SOON)
+        self.check_unlimited(src, full)
+
+    def test_cancelled(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        self.throttled(src, dst).cancel()
+        self.check_unlimited(src, full)
+
+    def test_postcopy(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        try:
+            dst.set_capabilities("postcopy-ram")
+        except ExecuteError as error:
+            self.skipTest("no postcopy here: %s" % error)
+        migration = self.throttled(src, dst, ["postcopy-ram"])
+        src.command("migrate-start-postcopy")
+        wait_until("postcopy", SOON, lambda: migration.poll().status in
+                   ("postcopy-active", "completed"))
+        self.assertEqual(src.limits(), [])
+        migration.wait("completed", EVENTUALLY)
+        self.check_memory(dst)
+        self.check_unlimited(dst, full)
+
+    def test_stop_and_cont(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        migration = self.throttled(src)
+        src.command("stop")
+        self.assertEqual(self.rate(src), 0)
+        src.command("cont")
+        self.wait_slow(src, full)
+        migration.cancel()
+        self.check_unlimited(src, full)
+
+    def test_completed_while_stopped(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        migration = self.throttled(src, dst)
+        src.command("stop")
+        src.set_link(FINAL_LINK)
+        migration.wait("completed", EVENTUALLY)
+        self.assertEqual(src.limits(), [])
+        dst.command("cont")
+        self.check_memory(dst)
+        self.check_unlimited(dst, full)
+
+    def test_cancelled_while_stopped(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        migration = self.throttled(src)
+        src.command("stop")
+        migration.cancel()
+        src.command("cont")
+        self.check_unlimited(src, full)
+
+    def test_capability_off_afterwards(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        self.throttled(src).cancel()
+        src.set_capabilities("dirty-limit", state=False)
+        self.check_unlimited(src, full)
+
+    def test_quit(self) -> None:
+        src = self.source()
+        self.throttled(src)
+        src.command("quit")
+        wait_until("quit", SOON, lambda: not src.is_running())
+        self.assertEqual(src.exitcode(), 0)
+
+
+class LimitedBeforeTest(ThrottleTest):
+    """What the operator had limited by command is so again afterwards"""
+
+    needs = ("dirty-limit",)
+
+    # Slow enough to tell from full speed on a busy machine, and still more
+    # than LINK carries, so that the migration has a reason to throttle further
+    BEFORE = 20
+    LINK = 12
+    SMALL_WRITER = Role("writer", rate=50000, mb=32)
+
+    def limited(self) -> tuple[StressVM, float]:
+        """A VM limited by command, and how fast vCPU 0 was before"""
+        src = self.source((self.SMALL_WRITER,))
+        full = self.rate(src)
+        src.limit(self.BEFORE)
+        self.wait_slow(src, full)
+        return src, full
+
+    def check_as_before(self, src: StressVM, full: float) -> None:
+        """No slower than the command wants it, and no faster"""
+        self.check_limits(src, {0: self.BEFORE})
+        # A quarter of it is far more than the migration had left
+        wait_until("at the speed from before", SOON,
+                   lambda: measure.mb(self.rate(src)) > self.BEFORE / 4)
+        self.wait_slow(src, full)
+
+    def test_cancelled(self) -> None:
+        src, full = self.limited()
+        self.throttled(src, link=self.LINK).cancel()
+        self.check_as_before(src, full)
+        src.unlimit()
+        self.check_unlimited(src, full)
+
+    def test_failed(self) -> None:
+        src, full = self.limited()
+        dst = self.destination(src)
+        migration = self.throttled(src, dst, link=self.LINK)
+        dst.kill()
+        migration.wait("failed", SOON)
+        self.check_as_before(src, full)
+
+    def test_completed(self) -> None:
+        src, full = self.limited()
+        dst = self.destination(src)
+        migration = self.throttled(src, dst, link=self.LINK)
+        src.set_link(FINAL_LINK)
+        migration.wait("completed", EVENTUALLY)
+        self.check_memory(dst)
+        self.check_unlimited(dst, full)
+        dst.kill()
+        src.command("cont")
+        self.check_as_before(src, full)
+
+
+if __name__ == "__main__":
+    unittest.main()

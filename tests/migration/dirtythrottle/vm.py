@@ -1,0 +1,159 @@
+#
+# Dirty throttle tests: a VM that runs the stress guest
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import os
+import signal
+import sys
+import time
+
+from typing import Any, Callable, Sequence
+
+from guestperf.stressguest import Role, StressGuest, cmdline, elf_path
+from qemu.machine import QEMUMachine
+from qemu.machine.machine import QEMUMachineError
+
+from dirtythrottle import probe
+
+# 2 x 200 MiB for the vCPUs' regions, and what the guest itself needs
+RAM_MB = 432
+
+# No command that the tests use may take longer, whatever the machine's load
+QMP_SECONDS = 30
+UP_SECONDS = 30
+
+
+class TimeLimit(Exception):
+    """Something did not happen in the time it may take"""
+
+
+def wait_until(what: str, seconds: float, condition: Callable[[], Any],
+               interval: float = 0.01) -> Any:
+    """Wait until @condition returns something true, and return that"""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise TimeLimit("%s: not within %.1f s" % (what, seconds))
+        time.sleep(interval)
+
+
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP unwind the stack, so that nothing stays behind"""
+    def leave(number: int, _frame: Any) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
+class StressVM(QEMUMachine):
+    """
+    A VM with the stress guest; roles[i] is what vCPU i does
+
+    The guest's RAM is an anonymous file of this process, which QEMU opens by
+    its name in /proc. So there is nothing to clean up, even after SIGKILL, and
+    the size of /dev/shm, often small in containers, does not matter.
+    """
+
+    def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
+                 accel: str = "kvm", incoming: bool = False,
+                 smp: str | None = None, args: Sequence[str] = ()):
+        super().__init__(binary, qmp_timer=QMP_SECONDS)
+        self._ram = os.memfd_create("stress-guest")
+        path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
+        self.roles = tuple(roles)
+        self.guest = StressGuest(path)
+
+        if accel == "kvm":
+            cpu = "host,-arch-capabilities"
+        else:
+            cpu = "max"
+        if ring:
+            accel += ",dirty-ring-size=%d" % ring
+        self.add_args(
+            *probe.firmware_args(binary),
+            "-nodefaults", "-bios", "qboot.rom",
+            "-accel", accel, "-cpu", cpu,
+            "-smp", smp or str(len(roles)),
+            "-m", "%dM" % RAM_MB,
+            "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
+            "mem-path=%s" % (RAM_MB, path),
+            "-machine", "pc,memory-backend=ram",
+            "-kernel", elf_path(), "-append", cmdline(roles),
+            *args)
+        if incoming:
+            self.add_args("-incoming", "defer")
+
+    def _post_launch(self) -> None:
+        super()._post_launch()
+        self._qmp.settimeout(QMP_SECONDS)
+
+    def _post_shutdown(self) -> None:
+        super()._post_shutdown()
+        self.guest.close()
+        if self._ram >= 0:
+            os.close(self._ram)
+            self._ram = -1
+
+    def _close_qmp_connection(self) -> None:
+        try:
+            super()._close_qmp_connection()
+        except ConnectionError:
+            # QEMU has gone without good-bye; __exit__() looks how
+            pass
+
+    def __exit__(self, *args: Any) -> None:
+        # A destination leaves by itself when its migration fails, and that is
+        # as it should be. Nobody but us may kill it, though.
+        died = self._launched and (self.exitcode() or 0) < 0
+        if self._popen is None:
+            # It was never launched, and kill() would leave its files
+            self._post_shutdown()
+        self.kill()
+        if died and args[0] is None:
+            raise QEMUMachineError("QEMU died from signal %d: %s" %
+                                   (-self.exitcode(), self.get_log()))
+
+    def boot(self) -> "StressVM":
+        """Launch, and wait until all vCPUs do what their roles say"""
+        self.launch()
+        self.guest.wait_up(UP_SECONDS)
+        self.guest.wait_filled(UP_SECONDS)
+        return self
+
+    def socket_path(self) -> str:
+        return os.path.join(self.temp_dir, "migration.sock")
+
+    def listen(self) -> str:
+        """Wait for a migration to come in; the URI to migrate to"""
+        uri = "unix:" + self.socket_path()
+        self.command("migrate-incoming", uri=uri)
+        return uri
+
+    def set_capabilities(self, *names: str, state: bool = True) -> None:
+        self.command("migrate-set-capabilities", capabilities=[
+            {"capability": name, "state": state} for name in names])
+
+    def set_parameters(self, **parameters: Any) -> None:
+        self.command("migrate-set-parameters", **parameters)
+
+    def set_link(self, mb_per_second: float) -> None:
+        self.set_parameters(max_bandwidth=int(mb_per_second * 1024 * 1024))
+
+    def migration(self) -> dict[str, Any]:
+        return self.command("query-migrate")
+
+    def limit(self, mb_per_second: int, **arguments: Any) -> None:
+        self.command("set-vcpu-dirty-limit", dirty_rate=mb_per_second,
+                     **arguments)
+
+    def unlimit(self, **arguments: Any) -> None:
+        self.command("cancel-vcpu-dirty-limit", **arguments)
+
+    def limits(self) -> list[dict[str, int]]:
+        return self.command("query-vcpu-dirty-limit")
