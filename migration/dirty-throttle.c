@@ -525,17 +525,23 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
+    uint64_t pending_pages;
     DirtyVcpuSample vcpus;
 
     /* Whoever begins and ends it calls this too; nobody else changes it. */
     if (!t->migration.active) {
         return;
     }
-    /* The sync has emptied the rings; what it found belongs to the past. */
-    t->ops->look();
+    /*
+     * The sync has emptied the rings; what it found belongs to the past, what
+     * is in them by now to the new iteration.  If it counted as dirtied before
+     * but was found by the next sync only, it would pass for a device's work.
+     */
+    pending_pages = t->ops->look();
 
     QEMU_LOCK_GUARD(&t->lock);
     vcpus = throttle_sample_vcpus(t);
+    vcpus.dirtied_pages -= MIN(pending_pages, vcpus.dirtied_pages);
     dirty_engine_synced(&t->migration.engine, iteration,
                         throttle_bytes_to_pages(to_send_bytes), &vcpus,
                         throttle_now_ns());

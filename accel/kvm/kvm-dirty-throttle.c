@@ -163,14 +163,16 @@ static void kvm_dirty_throttle_kick(KVMDirtyVcpu *d)
     pthread_kill(d->cpu->thread->thread, SIG_IPI);
 }
 
-static void kvm_dirty_throttle_look_all(void)
+static uint64_t kvm_dirty_throttle_look_all(void)
 {
+    uint64_t pending_pages = 0;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
     QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
         uint64_t dirtied_pages = kvm_dirty_ring_look(d);
 
+        pending_pages += d->pending_pages;
         if (dirty_throttle_charge(d->cpu->cpu_index, dirtied_pages) &&
             !qatomic_read(&d->look_due) && !qatomic_read(&d->timer_armed) &&
             !qatomic_read(&d->paying)) {
@@ -178,6 +180,7 @@ static void kvm_dirty_throttle_look_all(void)
         }
     }
     kvm_slots_unlock();
+    return pending_pages;
 }
 
 static void kvm_dirty_throttle_wake_all(void)

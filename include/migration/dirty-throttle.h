@@ -26,8 +26,10 @@ typedef struct DirtyThrottleOps {
     /*
      * Call dirty_throttle_charge() for every vCPU, and make those that run
      * while they owe a penalty leave the guest.  Any thread; takes no BQL.
+     *
+     * Returns: how many of the pages charged no dirty sync could find yet
      */
-    void (*look)(void);
+    uint64_t (*look)(void);
     /*
      * Wake vCPUs that sleep for longer than dirty_throttle_penalty() says
      * now.  Any thread; takes no BQL.
