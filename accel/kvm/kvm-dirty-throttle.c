@@ -18,7 +18,6 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
-#include "migration/dirty-throttle.h"
 #include "kvm-dirty.h"
 #include "trace.h"
 
@@ -169,7 +168,7 @@ static uint64_t kvm_dirty_throttle_look_all(void)
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
         uint64_t dirtied_pages = kvm_dirty_ring_look(d);
 
         pending_pages += d->pending_pages;
@@ -188,7 +187,7 @@ static void kvm_dirty_throttle_wake_all(void)
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
         if (qatomic_read(&d->paying) &&
             get_clock() + dirty_throttle_penalty(d->cpu->cpu_index) <
             d->paying_until_ns - WAKE_MIN_NS) {
@@ -198,11 +197,19 @@ static void kvm_dirty_throttle_wake_all(void)
     kvm_slots_unlock();
 }
 
+static void kvm_dirty_throttle_query_reaper(DirtyReaperInfo *info)
+{
+    kvm_slots_lock();
+    *info = kvm_dirty_rings.reaped;
+    kvm_slots_unlock();
+}
+
 void kvm_dirty_throttle_init(KVMState *s)
 {
     static DirtyThrottleOps ops = {
         .look = kvm_dirty_throttle_look_all,
         .wake = kvm_dirty_throttle_wake_all,
+        .query_reaper = kvm_dirty_throttle_query_reaper,
     };
 
     ops.ring_pages = s->kvm_dirty_ring_size;
