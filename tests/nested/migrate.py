@@ -8,16 +8,20 @@ from typing import Any
 
 from guestperf.stressguest import Role
 
+from dirtythrottle import vm
 from dirtythrottle.base import ThrottleTest
 from dirtythrottle.migration import Migration
 from dirtythrottle.timeline import Progress
 
-# A machine that is emulated has room for little, and its guests dirty a few
-# ten thousand pages/s at most. The writer still is at its pages again before
-# the link has sent them.
-WRITER = Role("writer", rate=10000, mb=24)
-READER = Role("reader", rate=1000, mb=16)
+# Under emulation, a guest dirties a few ten thousand pages/s at most. This
+# writer is at all its pages again before the link has sent them. The reader
+# is innocent.
+ROLES = (Role("writer", rate=10000, mb=16), Role("reader", rate=4000, mb=8))
 LINK = 10
+
+# 16 MiB below the vCPUs' regions, and what QEMU needs above them. To find out
+# that more memory is empty would take most of a migration.
+vm.RAM_MB = 64
 
 # Two levels of emulation, and two cores at most that do it all
 EVENTUALLY = 180
@@ -36,7 +40,7 @@ class MigrateTest(ThrottleTest):
             if info:
                 said.append(info)
 
-        src = self.source((WRITER, READER), ring=ring)
+        src = self.source(ROLES, ring=ring)
         dst = self.destination(src, ring=ring)
         migration = Migration(src, dst, LINK, 300, [capability], parameters)
         end = migration.start().watch(EVENTUALLY, note)

@@ -6,7 +6,7 @@
 
 import unittest
 
-from migrate import MigrateTest
+from migrate import ROLES, MigrateTest
 
 
 class PatchedTest(MigrateTest):
@@ -25,7 +25,7 @@ class PatchedTest(MigrateTest):
 
     def test_command_without_ring(self) -> None:
         """No migration, so nobody but the quota knows who dirties pages"""
-        vm = self.source(ring=0)
+        vm = self.source(ROLES, ring=0)
         full = self.rate(vm)
         vm.limit(1, cpu_index=0)
         self.check_limits(vm, {0: 1})

@@ -8,7 +8,7 @@ import unittest
 
 from qemu.qmp.qmp_client import ExecuteError
 
-from migrate import MigrateTest
+from migrate import ROLES, MigrateTest
 
 
 class StockTest(MigrateTest):
@@ -17,7 +17,7 @@ class StockTest(MigrateTest):
         self.check_limit(4096, "dirty-ring")
 
     def test_nothing_without_ring(self) -> None:
-        vm = self.source(ring=0)
+        vm = self.source(ROLES, ring=0)
         with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
             vm.limit(1, cpu_index=0)
         for name in ("dirty-limit", "dirty-quota"):
