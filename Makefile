@@ -5,7 +5,7 @@
 
 PYTHON = /usr/bin/python3
 DIRTYTHROTTLE = tests/migration/dirtythrottle
-CHECKS = build unit qtest functional static
+CHECKS = build unit qtest functional nested static
 
 .PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) bench \
         bench-engine series clean distclean
@@ -15,7 +15,8 @@ help:
 	@echo "                (6 minutes from nothing, then under a minute)"
 	@echo "make check      build what is needed and run every test (20 minutes);"
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
-	@echo "                check-qtest, check-functional, check-static"
+	@echo "                check-qtest, check-functional, check-static;"
+	@echo "                check-nested (3 minutes) needs no KVM"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"

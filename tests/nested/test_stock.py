@@ -1,0 +1,29 @@
+#
+# Nested tests: QEMU on Debian's own KVM, the control
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import unittest
+
+from qemu.qmp.qmp_client import ExecuteError
+
+from migrate import ROLES, MigrateTest
+
+
+class StockTest(MigrateTest):
+
+    def test_limit_with_ring(self) -> None:
+        self.check_limit(4096, "dirty-ring")
+
+    def test_nothing_without_ring(self) -> None:
+        vm = self.source(ROLES, ring=0)
+        with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
+            vm.limit(1, cpu_index=0)
+        for name in ("dirty-limit", "dirty-quota"):
+            with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
+                vm.set_capabilities(name)
+
+
+if __name__ == "__main__":
+    unittest.main()
