@@ -18,11 +18,12 @@ typedef struct DirtyThrottleVcpu {
     uint64_t limit_mbps;
 
     /*
-     * Protects v.  A leaf: charges come from under accelerator locks, and no
-     * other lock is taken under it.
+     * Protects v and ring.  A leaf: charges come from under accelerator
+     * locks, and no other lock is taken under it.
      */
     QemuMutex lock;
     DirtyVcpu v;
+    DirtyRingPace ring;
 } DirtyThrottleVcpu;
 
 /* An outgoing migration, as far as the throttle is concerned */

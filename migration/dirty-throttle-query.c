@@ -109,6 +109,37 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     return stats;
 }
 
+static DirtyThrottleMode query_mode(void)
+{
+    if (migrate_dirty_quota()) {
+        return migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA
+                                     : DIRTY_THROTTLE_MODE_QUOTA;
+    }
+    return migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_LIMIT
+                                 : DIRTY_THROTTLE_MODE_NONE;
+}
+
+/* Not called with t->lock held, because it takes an accelerator's lock. */
+static DirtyReaperStats *query_reaper(DirtyThrottle *t)
+{
+    DirtyReaperStats *stats = g_new0(DirtyReaperStats, 1);
+    DirtyReaperInfo info;
+
+    t->ops->query_reaper(&info);
+    stats->interval = info.interval_ns / SCALE_MS;
+    stats->reaps = info.reaps;
+    stats->pages = info.reaped_pages;
+    stats->new_pages = info.new_pages;
+    stats->time = info.time_ns / SCALE_US;
+    return stats;
+}
+
+static uint64_t query_ring_full_exits(DirtyThrottleVcpu *vcpu)
+{
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    return vcpu->v.ring_full_exits;
+}
+
 /* Nothing tells which vCPU dirties memory: say so, there is no more to say. */
 static DirtyThrottleInfo *query_without_mechanism(DirtyThrottleInfo *info)
 {
@@ -119,7 +150,8 @@ static DirtyThrottleInfo *query_without_mechanism(DirtyThrottleInfo *info)
     return info;
 }
 
-DirtyThrottleInfo *dirty_throttle_query_migration(void)
+/* What the engine makes of the migration.  Called with t->lock held. */
+static void query_engine(DirtyThrottle *t, DirtyThrottleInfo *info)
 {
     static const DirtyThrottlePhase phases[] = {
         [DIRTY_PHASE_FIRST_PASS] = DIRTY_THROTTLE_PHASE_FIRST_PASS,
@@ -132,27 +164,10 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
         [DIRTY_REASON_DEVICES] = DIRTY_THROTTLE_REASON_DEVICES,
         [DIRTY_REASON_FLOOR] = DIRTY_THROTTLE_REASON_FLOOR,
     };
-    DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
     DirtyEngine *e = &m->engine;
-    DirtyThrottleVcpuStatsList **tail;
-    DirtyThrottleInfo *info;
     int64_t expected_ns;
 
-    if (!migrate_dirty_limit() && !migrate_dirty_quota()) {
-        return NULL;
-    }
-    info = g_new0(DirtyThrottleInfo, 1);
-    info->mode = !migrate_dirty_quota() ? DIRTY_THROTTLE_MODE_LIMIT :
-                 !migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_QUOTA :
-                 DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA;
-    if (!t->ops) {
-        return query_without_mechanism(info);
-    }
-
-    QEMU_LOCK_GUARD(&t->lock);
-    info->has_mechanism = true;
-    info->mechanism = DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
     info->phase = phases[e->phase];
     info->phase_time = (get_clock() - e->phase_ns) / SCALE_MS;
     info->has_reason = e->reason != DIRTY_REASON_NONE;
@@ -168,20 +183,47 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
     expected_ns = dirty_target_expected_ns(&e->target);
     info->has_expected_time = expected_ns >= 0;
     info->expected_time = expected_ns / SCALE_MS;
+}
 
+DirtyThrottleInfo *dirty_throttle_query_migration(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleVcpuStatsList **tail;
+    DirtyThrottleInfo *info;
+
+    if (!migrate_dirty_limit() && !migrate_dirty_quota() &&
+        !migrate_adaptive_reaper()) {
+        return NULL;
+    }
+    info = g_new0(DirtyThrottleInfo, 1);
+    info->mode = query_mode();
+    if (!t->ops) {
+        return query_without_mechanism(info);
+    }
+    info->has_mechanism = true;
+    info->mechanism = DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
+    info->reaper = query_reaper(t);
+    info->has_reaper = true;
+
+    QEMU_LOCK_GUARD(&t->lock);
+    if (info->mode == DIRTY_THROTTLE_MODE_NONE) {
+        info->phase = DIRTY_THROTTLE_PHASE_OFF;
+    } else {
+        query_engine(t, info);
+    }
     tail = &info->vcpus;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyThrottleVcpuStats *stats = query_vcpu(t, i);
 
+        info->ring_full_exits += query_ring_full_exits(&t->vcpus[i]);
         if (stats) {
-            info->ring_full_exits += stats->ring_full_exits;
             QAPI_LIST_APPEND(tail, stats);
         }
     }
     return info;
 }
 
-void dirty_throttle_print(Monitor *mon, const DirtyThrottleInfo *info)
+static void print_phase(Monitor *mon, const DirtyThrottleInfo *info)
 {
     monitor_printf(mon, "dirty throttle: %s, %s",
                    DirtyThrottleMode_str(info->mode),
@@ -205,8 +247,25 @@ void dirty_throttle_print(Monitor *mon, const DirtyThrottleInfo *info)
         monitor_printf(mon, "dirty throttle expected time: %" PRIu64 " ms\n",
                        info->expected_time);
     }
-    monitor_printf(mon, "dirty ring full exits: %" PRIu64 "\n",
-                   info->ring_full_exits);
+}
+
+void dirty_throttle_print(Monitor *mon, const DirtyThrottleInfo *info)
+{
+    if (info->phase != DIRTY_THROTTLE_PHASE_OFF) {
+        print_phase(mon, info);
+    }
+    if (!info->has_mechanism) {
+        return;
+    }
+    if (info->has_reaper) {
+        DirtyReaperStats *r = info->reaper;
+
+        monitor_printf(mon, "dirty rings: full %" PRIu64 " times, harvested %"
+                       PRIu64 " times (%" PRIu64 " pages, %" PRIu64 " of them"
+                       " new, %" PRIu64 " us), next look within %" PRIu64
+                       " ms\n", info->ring_full_exits, r->reaps, r->pages,
+                       r->new_pages, r->time, r->interval);
+    }
     for (DirtyThrottleVcpuStatsList *e = info->vcpus; e; e = e->next) {
         DirtyThrottleVcpuStats *v = e->value;
 

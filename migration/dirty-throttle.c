@@ -35,6 +35,10 @@
  */
 #define EPOCH_NS NANOSECONDS_PER_SECOND
 
+/* The engine includes no header of QEMU's, accelerators none of its own. */
+QEMU_BUILD_BUG_ON(DIRTY_THROTTLE_REAP_MIN_NS != DIRTY_REAP_MIN_NS);
+QEMU_BUILD_BUG_ON(DIRTY_THROTTLE_REAP_MAX_NS != DIRTY_REAP_MAX_NS);
+
 DirtyThrottle dirty_throttle;
 
 static int64_t throttle_now_ns(void)
@@ -61,6 +65,11 @@ bool dirty_throttle_available(void)
 bool dirty_throttle_in_service(void)
 {
     return qatomic_read(&dirty_throttle.in_service);
+}
+
+bool dirty_throttle_adaptive_reaper(void)
+{
+    return migrate_adaptive_reaper();
 }
 
 bool dirty_throttle_migration_limits(void)
@@ -104,6 +113,25 @@ void dirty_throttle_vcpu_reset(int cpu_index)
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
+    vcpu->ring = (DirtyRingPace) { 0 };
+}
+
+bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
+                             int64_t age_ns, int64_t *next_ns)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+    uint32_t ring_pages = dirty_throttle.ops->ring_pages;
+    bool due;
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    dirty_ring_pace_look(&vcpu->ring, entries, throttle_now_ns());
+    due = dirty_ring_pace_due(&vcpu->ring, fill, ring_pages, age_ns);
+    if (due) {
+        fill = 0;
+    }
+    *next_ns = MIN(*next_ns, dirty_ring_pace_next_ns(&vcpu->ring, fill,
+                                                     ring_pages, age_ns));
+    return due;
 }
 
 int64_t dirty_throttle_charge(int cpu_index, uint64_t dirtied_pages)
@@ -525,17 +553,23 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
+    uint64_t pending_pages;
     DirtyVcpuSample vcpus;
 
     /* Whoever begins and ends it calls this too; nobody else changes it. */
     if (!t->migration.active) {
         return;
     }
-    /* The sync has emptied the rings; what it found belongs to the past. */
-    t->ops->look();
+    /*
+     * The sync has emptied the rings; what it found belongs to the past, what
+     * is in them by now to the new iteration.  If it counted as dirtied before
+     * but was found by the next sync only, it would pass for a device's work.
+     */
+    pending_pages = t->ops->look();
 
     QEMU_LOCK_GUARD(&t->lock);
     vcpus = throttle_sample_vcpus(t);
+    vcpus.dirtied_pages -= MIN(pending_pages, vcpus.dirtied_pages);
     dirty_engine_synced(&t->migration.engine, iteration,
                         throttle_bytes_to_pages(to_send_bytes), &vcpus,
                         throttle_now_ns());

@@ -18,18 +18,17 @@
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
-#include "migration/dirty-throttle.h"
 #include "kvm-dirty.h"
 #include "trace.h"
 
-KVMDirtyVcpuList kvm_dirty_vcpus = QLIST_HEAD_INITIALIZER(kvm_dirty_vcpus);
+KVMDirtyRings kvm_dirty_rings;
 
 /*
  * Rings of vCPUs that were unplugged.  KVM keeps such a vCPU until the VM ends
  * (see kvm_parked_vcpus) and remembers where its ring stands, so this has to be
  * remembered, too.  Under the BQL.
  */
-static KVMDirtyVcpuList kvm_dirty_parked =
+static QLIST_HEAD(, KVMDirtyVcpu) kvm_dirty_parked =
     QLIST_HEAD_INITIALIZER(kvm_dirty_parked);
 
 static KVMDirtyVcpu *kvm_dirty_vcpu_unpark(CPUState *cpu)
@@ -52,6 +51,7 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
 
     d->cpu = cpu;
     d->kvm_fd = cpu->kvm_fd;
+    d->reaped_ns = get_clock();
     cpu->kvm_dirty = d;
     if (!s->kvm_dirty_ring_size) {
         return 0;
@@ -71,7 +71,7 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
     kvm_dirty_throttle_vcpu_init(d);
     dirty_throttle_vcpu_reset(cpu->cpu_index);
     kvm_slots_lock();
-    QLIST_INSERT_HEAD(&kvm_dirty_vcpus, d, next);
+    QLIST_INSERT_HEAD(&kvm_dirty_rings.vcpus, d, next);
     kvm_slots_unlock();
     return 0;
 }
@@ -108,6 +108,34 @@ static unsigned long *kvm_dirty_gfn_bitmap(KVMState *s,
     return mem->dirty_bmap;
 }
 
+uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
+{
+    KVMState *s = d->cpu->kvm_state;
+    uint32_t mask = s->kvm_dirty_ring_size - 1;
+    uint32_t low = d->looked - d->fetch, high = s->kvm_dirty_ring_size;
+
+    /*
+     * All before low are dirty, and none from high on was.  Dirty ones lie in
+     * a row and stay dirty until they are harvested, so halving finds where
+     * the row ends, or ended a moment ago.
+     */
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+
+        if (kvm_dirty_gfn_is_dirty(&d->gfns[(d->fetch + middle) & mask])) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+void kvm_dirty_ring_mark(KVMDirtyVcpu *d, uint32_t fill)
+{
+    d->reap_to = d->fetch + fill;
+}
+
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
 {
     KVMState *s = d->cpu->kvm_state;
@@ -136,16 +164,16 @@ uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
  * can see before the page is write-protected again would let it send the page
  * and miss a write that comes after.
  *
- * Returns: the number of entries
+ * Returns: the number of entries, at most @max
  */
-static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d)
+static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 {
     KVMState *s = d->cpu->kvm_state;
     uint32_t mask = s->kvm_dirty_ring_size - 1;
     uint32_t count = 0;
 
     trace_kvm_dirty_ring_reap_vcpu(d->cpu->cpu_index);
-    while (true) {
+    while (count < max) {
         struct kvm_dirty_gfn *gfn = &d->gfns[d->fetch & mask];
         unsigned long *bitmap;
 
@@ -165,8 +193,15 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d)
         d->fetch++;
         count++;
     }
+    /* What is left in the ring, if anything, has to be looked at anew. */
     d->looked = d->fetch;
     d->pending_pages = 0;
+    /* The distance tells what is marked; it must not wrap around. */
+    if ((int32_t)(d->reap_to - d->fetch) < 0) {
+        d->reap_to = d->fetch;
+    }
+    d->reaped_ns = get_clock();
+    d->reaped_pages += count;
     d->cpu->dirty_pages += count;
 
     return count;
@@ -202,28 +237,87 @@ static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
     }
 }
 
-/* Harvest one vCPU, or all (NULL); under kvm_slots_lock(). */
-static void kvm_dirty_ring_reap_one_or_all(KVMState *s, KVMDirtyVcpu *d)
-{
-    int64_t stamp_ns = get_clock();
-    uint64_t total = 0;
+/*
+ * So many entries are harvested and reset before the slots lock is given to
+ * those who wait for it.  That takes about 100 us, some 20 ns for each.  A
+ * reset makes all vCPUs flush their TLBs, and therefore batches are not small.
+ */
+#define REAP_BATCH_PAGES 4096
 
-    if (d) {
-        total = kvm_dirty_ring_harvest(d);
-    } else {
-        QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
-            total += kvm_dirty_ring_harvest(d);
+/*
+ * Harvest a batch of what is marked, of one vCPU or all (NULL).  Under
+ * kvm_slots_lock().
+ *
+ * Returns: how many entries; REAP_BATCH_PAGES if there may be more
+ */
+static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
+{
+    DirtyReaperInfo *reaped = &kvm_dirty_rings.reaped;
+    int64_t start_ns = get_clock();
+    uint64_t new_pages = 0;
+    uint32_t count = 0;
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+        uint32_t marked = d->reap_to - d->fetch;
+
+        if (marked && (!only || d == only)) {
+            new_pages -= d->dirtied_pages;
+            count += kvm_dirty_ring_harvest(d, MIN(marked,
+                                                   REAP_BATCH_PAGES - count));
+            new_pages += d->dirtied_pages;
+        }
+        if (count == REAP_BATCH_PAGES) {
+            break;
         }
     }
-    if (total) {
-        kvm_dirty_ring_reset(s, total);
-        trace_kvm_dirty_ring_reap(total, (get_clock() - stamp_ns) / SCALE_US);
+    if (count) {
+        kvm_dirty_ring_reset(s, count);
+        reaped->reaped_pages += count;
+        reaped->new_pages += new_pages;
+        reaped->time_ns += get_clock() - start_ns;
+        trace_kvm_dirty_ring_reap(count, (get_clock() - start_ns) / SCALE_US);
+    }
+    return count;
+}
+
+/* Harvest what is marked of one ring, or of all (NULL).  As above. */
+static void kvm_dirty_ring_reap_marked(KVMState *s, KVMDirtyVcpu *d, bool yield)
+{
+    uint32_t count = kvm_dirty_ring_reap_batch(s, d);
+
+    kvm_dirty_rings.reaped.reaps += count > 0;
+    while (count == REAP_BATCH_PAGES) {
+        if (yield) {
+            kvm_slots_yield();
+        }
+        count = kvm_dirty_ring_reap_batch(s, d);
     }
 }
 
-void kvm_dirty_ring_reap_locked(KVMState *s)
+void kvm_dirty_ring_reap(KVMState *s, KVMDirtyVcpu *d)
 {
-    kvm_dirty_ring_reap_one_or_all(s, NULL);
+    kvm_slots_lock();
+    kvm_dirty_ring_reap_marked(s, d, true);
+    kvm_slots_unlock();
+}
+
+/* Mark all that is in one ring, or in all (NULL).  Under kvm_slots_lock(). */
+static void kvm_dirty_ring_mark_one_or_all(KVMDirtyVcpu *only)
+{
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+        if (!only || d == only) {
+            kvm_dirty_ring_mark(d, kvm_dirty_ring_fill(d));
+        }
+    }
+}
+
+void kvm_dirty_ring_reap_locked(KVMState *s, KVMDirtyVcpu *d)
+{
+    kvm_dirty_ring_mark_one_or_all(d);
+    kvm_dirty_ring_reap_marked(s, d, false);
 }
 
 void kvm_dirty_vcpu_destroy(CPUState *cpu)
@@ -233,7 +327,7 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
     if (d->gfns) {
         /* What the vCPU has dirtied stays dirty without it. */
         kvm_slots_lock();
-        kvm_dirty_ring_reap_one_or_all(cpu->kvm_state, d);
+        kvm_dirty_ring_reap_locked(cpu->kvm_state, d);
         QLIST_REMOVE(d, next);
         kvm_slots_unlock();
         dirty_throttle_vcpu_reset(cpu->cpu_index);
@@ -251,20 +345,24 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
  * No BQL is needed.  Rings and bitmaps are under kvm_slots_lock(); slots come
  * and go, logging starts and bitmaps are read out under that lock too, so an
  * entry meets either the bitmap it belongs to or none.  A sync takes the lock
- * once to harvest and once more to read the bitmaps out: what this harvest
- * adds between the two was write-protected again before the lock was given
- * up, so it is as good as harvested by the sync itself.
+ * to harvest and once more to read the bitmaps out: what is added between the
+ * two, by this harvest or the reaper's, was write-protected again before the
+ * lock was given up, so it is as good as harvested by the sync itself.
  */
 void kvm_dirty_ring_full(CPUState *cpu)
 {
+    KVMDirtyVcpu *d = cpu->kvm_dirty;
+
     trace_kvm_dirty_ring_full(cpu->cpu_index);
     kvm_slots_lock();
-    kvm_dirty_ring_reap_one_or_all(cpu->kvm_state, cpu->kvm_dirty);
+    kvm_dirty_ring_mark_one_or_all(d);
     kvm_slots_unlock();
+    kvm_dirty_ring_reap(cpu->kvm_state, d);
+    kvm_dirty_reaper_wake();
 
     dirty_throttle_ring_full(cpu->cpu_index);
     if (dirty_throttle_in_service()) {
-        qatomic_set(&cpu->kvm_dirty->look_due, true);
+        qatomic_set(&d->look_due, true);
     }
 }
 
@@ -287,37 +385,10 @@ void kvm_dirty_ring_flush(KVMState *s)
             run_on_cpu(cpu, do_kvm_cpu_synchronize_kick, RUN_ON_CPU_NULL);
         }
     }
+    /* What is marked now is all that had been dirtied; the rest can wait. */
     kvm_slots_lock();
-    kvm_dirty_ring_reap_locked(s);
+    kvm_dirty_ring_mark_one_or_all(NULL);
     kvm_slots_unlock();
+    kvm_dirty_ring_reap(s, NULL);
     trace_kvm_dirty_ring_flush(1);
-}
-
-static void *kvm_dirty_ring_reaper_thread(void *data)
-{
-    KVMState *s = data;
-    struct KVMDirtyRingReaper *r = &s->reaper;
-
-    rcu_register_thread();
-    trace_kvm_dirty_ring_reaper("init");
-
-    while (true) {
-        r->reaper_state = KVM_DIRTY_RING_REAPER_WAIT;
-        trace_kvm_dirty_ring_reaper("wait");
-        sleep(1);
-
-        trace_kvm_dirty_ring_reaper("wakeup");
-        r->reaper_state = KVM_DIRTY_RING_REAPER_REAPING;
-        kvm_slots_lock();
-        kvm_dirty_ring_reap_locked(s);
-        kvm_slots_unlock();
-        r->reaper_iteration++;
-    }
-    return NULL;
-}
-
-void kvm_dirty_ring_reaper_init(KVMState *s)
-{
-    qemu_thread_create(&s->reaper.reaper_thr, "kvm-reaper",
-                       kvm_dirty_ring_reaper_thread, s, QEMU_THREAD_JOINABLE);
 }

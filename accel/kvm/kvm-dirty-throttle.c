@@ -18,7 +18,6 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
-#include "migration/dirty-throttle.h"
 #include "kvm-dirty.h"
 #include "trace.h"
 
@@ -163,14 +162,16 @@ static void kvm_dirty_throttle_kick(KVMDirtyVcpu *d)
     pthread_kill(d->cpu->thread->thread, SIG_IPI);
 }
 
-static void kvm_dirty_throttle_look_all(void)
+static uint64_t kvm_dirty_throttle_look_all(void)
 {
+    uint64_t pending_pages = 0;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
         uint64_t dirtied_pages = kvm_dirty_ring_look(d);
 
+        pending_pages += d->pending_pages;
         if (dirty_throttle_charge(d->cpu->cpu_index, dirtied_pages) &&
             !qatomic_read(&d->look_due) && !qatomic_read(&d->timer_armed) &&
             !qatomic_read(&d->paying)) {
@@ -178,6 +179,7 @@ static void kvm_dirty_throttle_look_all(void)
         }
     }
     kvm_slots_unlock();
+    return pending_pages;
 }
 
 static void kvm_dirty_throttle_wake_all(void)
@@ -185,7 +187,7 @@ static void kvm_dirty_throttle_wake_all(void)
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
         if (qatomic_read(&d->paying) &&
             get_clock() + dirty_throttle_penalty(d->cpu->cpu_index) <
             d->paying_until_ns - WAKE_MIN_NS) {
@@ -195,11 +197,19 @@ static void kvm_dirty_throttle_wake_all(void)
     kvm_slots_unlock();
 }
 
+static void kvm_dirty_throttle_query_reaper(DirtyReaperInfo *info)
+{
+    kvm_slots_lock();
+    *info = kvm_dirty_rings.reaped;
+    kvm_slots_unlock();
+}
+
 void kvm_dirty_throttle_init(KVMState *s)
 {
     static DirtyThrottleOps ops = {
         .look = kvm_dirty_throttle_look_all,
         .wake = kvm_dirty_throttle_wake_all,
+        .query_reaper = kvm_dirty_throttle_query_reaper,
     };
 
     ops.ring_pages = s->kvm_dirty_ring_size;

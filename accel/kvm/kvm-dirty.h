@@ -9,7 +9,9 @@
 
 #include <linux/kvm.h>
 #include "qemu/queue.h"
+#include "qemu/thread.h"
 #include "hw/core/cpu.h"
+#include "migration/dirty-throttle.h"
 #include "sysemu/kvm_int.h"
 
 /* One vCPU's dirty ring, and what is needed to make the vCPU pay */
@@ -27,6 +29,11 @@ typedef struct KVMDirtyVcpu {
     /* first entry not harvested; first one not looked at, never behind it */
     uint32_t fetch;
     uint32_t looked;
+    /* up to where it is being harvested, batch by batch; at least fetch */
+    uint32_t reap_to;
+    /* when it was last harvested; entries since creation */
+    int64_t reaped_ns;
+    uint64_t reaped_pages;
     /* pages that were clean when they were harvested, since creation */
     uint64_t dirtied_pages;
     /* pages looked at but not harvested, clean in the slot's bitmap */
@@ -75,12 +82,45 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu);
  */
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d);
 
-/* All vCPUs that can dirty memory.  Used under kvm_slots_lock(). */
-typedef QLIST_HEAD(, KVMDirtyVcpu) KVMDirtyVcpuList;
-extern KVMDirtyVcpuList kvm_dirty_vcpus;
+/* What the dirty rings of all vCPUs have in common */
+typedef struct KVMDirtyRings {
+    /* Under kvm_slots_lock(): all vCPUs that can dirty memory. */
+    QLIST_HEAD(, KVMDirtyVcpu) vcpus;
+    /* Under kvm_slots_lock(). */
+    DirtyReaperInfo reaped;
+    /* A ring was full.  Posted only by who sets woken, which is atomic. */
+    QemuSemaphore wake;
+    bool woken;
+} KVMDirtyRings;
 
-/* Harvest all rings; under kvm_slots_lock(). */
-void kvm_dirty_ring_reap_locked(KVMState *s);
+extern KVMDirtyRings kvm_dirty_rings;
+
+/*
+ * Mark everything that is in a ring by now to be harvested.  Under
+ * kvm_slots_lock().
+ *
+ * @fill: as kvm_dirty_ring_fill() says
+ */
+void kvm_dirty_ring_mark(KVMDirtyVcpu *d, uint32_t fill);
+
+/*
+ * Entries that wait in a ring.  Costs a few reads of the shared ring, however
+ * many there are.  Under kvm_slots_lock().
+ */
+uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d);
+
+/**
+ * kvm_dirty_ring_reap: harvest what was marked, in batches
+ *
+ * @d: the only ring to be harvested, of the calling vCPU; NULL: all
+ *
+ * Not called under kvm_slots_lock(), which is given to others between the
+ * batches.
+ */
+void kvm_dirty_ring_reap(KVMState *s, KVMDirtyVcpu *d);
+
+/* Harvest one ring, or all (NULL), at once; under kvm_slots_lock(). */
+void kvm_dirty_ring_reap_locked(KVMState *s, KVMDirtyVcpu *d);
 
 /*
  * Get every page dirtied so far into the slots' bitmaps.  With the BQL held,
@@ -91,8 +131,13 @@ void kvm_dirty_ring_flush(KVMState *s);
 /* A vCPU has left KVM_RUN because its ring is full.  In its thread, no BQL. */
 void kvm_dirty_ring_full(CPUState *cpu);
 
-/* Start the thread that harvests what is left lying in the rings. */
-void kvm_dirty_ring_reaper_init(KVMState *s);
+/* kvm-dirty-reaper.c */
+
+/* Start the thread that harvests rings before they are full. */
+void kvm_dirty_reaper_init(KVMState *s);
+
+/* A ring is full: the reaper came too late.  Any thread. */
+void kvm_dirty_reaper_wake(void);
 
 /* kvm-dirty-throttle.c */
 

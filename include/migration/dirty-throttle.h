@@ -16,6 +16,24 @@ struct DirtyThrottleInfo;
 #define DIRTY_LIMIT_MIN_MBPS 1
 #define DIRTY_LIMIT_MAX_MBPS (1ULL << 32)
 
+/* How long the reaper of dirty rings waits between two looks at them */
+#define DIRTY_THROTTLE_REAP_MIN_NS 10000000LL
+#define DIRTY_THROTTLE_REAP_MAX_NS 1000000000LL
+
+/* What harvesting dirty rings has amounted to since the VM was created */
+typedef struct DirtyReaperInfo {
+    /* how long the reaper waits now before it looks at the rings again */
+    int64_t interval_ns;
+    /* times that rings were harvested: by the reaper, full, or for a sync */
+    uint64_t reaps;
+    /* entries harvested; each is a fault if the page is written again */
+    uint64_t reaped_pages;
+    /* of those, pages that were not known to be dirty */
+    uint64_t new_pages;
+    /* spent harvesting */
+    int64_t time_ns;
+} DirtyReaperInfo;
+
 /*
  * What an accelerator that can tell which vCPU dirtied a page offers.  The
  * policy does not know how it does that.
@@ -26,13 +44,17 @@ typedef struct DirtyThrottleOps {
     /*
      * Call dirty_throttle_charge() for every vCPU, and make those that run
      * while they owe a penalty leave the guest.  Any thread; takes no BQL.
+     *
+     * Returns: how many of the pages charged no dirty sync could find yet
      */
-    void (*look)(void);
+    uint64_t (*look)(void);
     /*
      * Wake vCPUs that sleep for longer than dirty_throttle_penalty() says
      * now.  Any thread; takes no BQL.
      */
     void (*wake)(void);
+    /* Any thread; takes no BQL. */
+    void (*query_reaper)(DirtyReaperInfo *info);
 } DirtyThrottleOps;
 
 /* What is known of one vCPU, for people and for QMP */
@@ -65,6 +87,27 @@ void dirty_throttle_vcpu_reset(int cpu_index);
 
 /* Count an exit because of a full ring.  Any thread, no BQL needed. */
 void dirty_throttle_ring_full(int cpu_index);
+
+/*
+ * Whether dirty rings are harvested when it is time for them, instead of all
+ * of them once a second.  Any thread.
+ */
+bool dirty_throttle_adaptive_reaper(void);
+
+/**
+ * dirty_throttle_reap_due: does a vCPU's ring have to be harvested now?
+ *
+ * @cpu_index: the vCPU
+ * @entries: entries KVM has ever put into its ring
+ * @fill: of those, the ones not harvested yet
+ * @age_ns: how long ago the ring was harvested
+ * @next_ns: lowered to when to look at the ring again, if that is sooner;
+ *           taken that it is harvested if it is due
+ *
+ * For the reaper only; no BQL needed.
+ */
+bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
+                             int64_t age_ns, int64_t *next_ns);
 
 /**
  * dirty_throttle_charge: tell what a vCPU has dirtied so far

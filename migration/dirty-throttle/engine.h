@@ -44,8 +44,8 @@ typedef struct DirtyVcpuSample {
     /* slept by all vCPUs, growing */
     uint64_t paid_ns;
     /*
-     * some are in debt, and those have slept through the last second but for
-     * the least that they are allowed to run
+     * some are in debt, and in the last second those got only the longest
+     * penalties, and between them the least that they are allowed to run
      */
     bool at_floor;
 } DirtyVcpuSample;

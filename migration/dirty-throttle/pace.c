@@ -45,3 +45,80 @@ int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages)
     }
     return MAX(p->ns_per_page * allow_pages, DIRTY_LOOK_MIN_NS);
 }
+
+/*
+ * A shorter span says little about the rate: a vCPU fills its ring in bursts
+ * of what it writes between two exits.
+ */
+#define RING_SPAN_MIN_NS 1000000LL
+
+/*
+ * How slowly a rate is forgotten: by a factor of e in this time.  After a
+ * pause of two seconds more than three quarters of it are remembered (e^-1/4
+ * is 0.78), so the look at which the ring was to be three quarters full comes
+ * before it is full, whenever the writer goes on.
+ */
+#define RING_MEMORY_NS 8000000000LL
+
+void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, int64_t now_ns)
+{
+    int64_t took_ns = now_ns - p->looked_ns;
+    uint64_t pps = 0;
+
+    if (p->looked_ns && took_ns < RING_SPAN_MIN_NS) {
+        return;
+    }
+    if (p->looked_ns) {
+        if (entries > p->entries) {
+            pps = (entries - p->entries) * 1000000 / (took_ns / 1000);
+        }
+        p->peak_pps -= p->peak_pps * MIN(took_ns, RING_MEMORY_NS) /
+                       RING_MEMORY_NS;
+        p->peak_pps = MAX(p->peak_pps, pps);
+    }
+    p->looked_ns = now_ns;
+    p->entries = MAX(entries, p->entries);
+}
+
+/*
+ * How long until a ring is three quarters full.  The quarter that is left is
+ * for looks that come late on a busy host.
+ *
+ * fill < 2^32, so the product is below 2^62.
+ */
+static int64_t ring_pace_lasts_ns(const DirtyRingPace *p, uint32_t fill,
+                                  uint32_t ring_pages)
+{
+    uint32_t threshold = ring_pages - ring_pages / 4;
+
+    if (fill >= threshold) {
+        return 0;
+    }
+    return p->peak_pps ? (threshold - fill) * 1000000000LL / p->peak_pps
+                       : DIRTY_REAP_MAX_NS;
+}
+
+bool dirty_ring_pace_due(const DirtyRingPace *p, uint32_t fill,
+                         uint32_t ring_pages, int64_t age_ns)
+{
+    if (!fill || age_ns >= DIRTY_REAP_MAX_NS) {
+        return fill;
+    }
+    /*
+     * A ring that holds twice DIRTY_REAP_MIN_NS gets half full at most until
+     * the next look.  Below a quarter, waiting is safe for it; and what fills
+     * faster will be full at times anyway, but is not harvested for little.
+     */
+    return fill >= ring_pages / 4 &&
+           ring_pace_lasts_ns(p, fill, ring_pages) < DIRTY_REAP_MIN_NS;
+}
+
+int64_t dirty_ring_pace_next_ns(const DirtyRingPace *p, uint32_t fill,
+                                uint32_t ring_pages, int64_t age_ns)
+{
+    int64_t lasts_ns = ring_pace_lasts_ns(p, fill, ring_pages);
+    /* An empty ring does not get old. */
+    int64_t rest_ns = DIRTY_REAP_MAX_NS - (fill ? MAX(age_ns, 0) : 0);
+
+    return MAX(DIRTY_REAP_MIN_NS, MIN(lasts_ns, rest_ns));
+}

@@ -71,12 +71,12 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     int64_t allow_pages = INT64_MAX;
 
     v->paid_ns += paid_ns;
-    v->penalties += paid_ns > 0;
     if (kicked) {
         v->stretch_ns = MIN(v->stretch_ns + paid_ns, DIRTY_PENALTY_MAX_NS);
         return 0;
     }
     if (paid_ns || v->stretch_ns) {
+        v->penalties++;
         v->fresh_pages = 0;
     }
     v->stretch_ns = 0;
@@ -112,6 +112,7 @@ void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
         .time_ns = now_ns,
         .dirtied_pages = v->dirtied_pages,
         .paid_ns = v->paid_ns,
+        .penalties = v->penalties,
     };
     v->next_record = (v->next_record + 1) % DIRTY_RATE_SAMPLES;
 }
@@ -133,6 +134,7 @@ DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
         .time_ns = last->time_ns - first->time_ns,
         .dirtied_pages = last->dirtied_pages - first->dirtied_pages,
         .paid_ns = last->paid_ns - first->paid_ns,
+        .penalties = last->penalties - first->penalties,
     };
 }
 
@@ -149,11 +151,10 @@ bool dirty_vcpu_at_floor(const DirtyVcpu *v)
     DirtyVcpuRecord recent = dirty_vcpu_recent(v);
 
     /*
-     * At the floor a vCPU runs DIRTY_LOOK_MIN_NS after every
-     * DIRTY_PENALTY_MAX_NS; ten times that much allows for entering and
-     * leaving the guest, and for a busy host.
+     * Not how long it ran, because a busy host takes away from that: at the
+     * floor every penalty is as long as one may be.  A quarter allows for the
+     * oldest, part of which was slept before the first record.
      */
-    return recent.time_ns && recent.paid_ns >=
-           recent.time_ns - recent.time_ns / DIRTY_PENALTY_MAX_NS *
-                            10 * DIRTY_LOOK_MIN_NS - DIRTY_PENALTY_MAX_NS;
+    return recent.penalties &&
+           recent.paid_ns / recent.penalties >= DIRTY_PENALTY_MAX_NS / 4 * 3;
 }

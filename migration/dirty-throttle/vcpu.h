@@ -27,6 +27,7 @@ typedef struct DirtyVcpuRecord {
     int64_t time_ns;
     uint64_t dirtied_pages;
     uint64_t paid_ns;
+    uint64_t penalties;
 } DirtyVcpuRecord;
 
 typedef struct DirtyVcpu {
@@ -115,7 +116,7 @@ DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v);
 /* Pages/s dirtied of late. */
 uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v);
 
-/* Whether the vCPU has slept all the time of late but for the least run. */
+/* Whether the vCPU got only the longest penalties of late. */
 bool dirty_vcpu_at_floor(const DirtyVcpu *v);
 
 #endif

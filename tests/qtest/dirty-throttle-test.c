@@ -168,6 +168,43 @@ static void test_capability_without_ring(const void *name)
     qtest_quit(qts);
 }
 
+static void test_reaper_without_ring(void)
+{
+    const char *name = "adaptive-reaper";
+    QTestState *qts = start_plain();
+
+    assert_error(set_capability(qts, name, true),
+                 "adaptive-reaper requires KVM with accelerator property "
+                 "'dirty-ring-size' set");
+    g_assert_false(get_capability(qts, name));
+    /* nothing can take its place */
+    assert_ok(set_capability(qts, "auto-converge", true));
+    assert_error(set_capability(qts, name, true), "adaptive-reaper requires");
+    g_assert_false(get_capability(qts, name));
+    assert_ok(set_capability(qts, name, false));
+    assert_hmp(qts, "info migrate_capabilities", "adaptive-reaper: off");
+    qtest_quit(qts);
+}
+
+static void test_reaper_with_ring(void)
+{
+    const char *name = "adaptive-reaper";
+    QTestState *qts;
+
+    if (ring_missing) {
+        g_test_skip(ring_missing);
+        return;
+    }
+    qts = start_ring();
+    g_assert_false(get_capability(qts, name));
+    assert_ok(set_capability(qts, name, true));
+    g_assert_true(get_capability(qts, name));
+    assert_hmp(qts, "info migrate_capabilities", "adaptive-reaper: on");
+    assert_ok(set_capability(qts, name, false));
+    g_assert_false(get_capability(qts, name));
+    qtest_quit(qts);
+}
+
 /* Without a ring it is told that there is none, and who takes over. */
 static void test_fallback_without_ring(void)
 {
@@ -378,6 +415,10 @@ int main(int argc, char **argv)
                         test_capability_without_ring);
     qtest_add_func("/dirty-throttle/no-ring/fallback",
                    test_fallback_without_ring);
+    qtest_add_func("/dirty-throttle/no-ring/adaptive-reaper",
+                   test_reaper_without_ring);
+    qtest_add_func("/dirty-throttle/ring/adaptive-reaper",
+                   test_reaper_with_ring);
     qtest_add_func("/dirty-throttle/parameters", test_parameters);
     qtest_add_func("/dirty-throttle/properties", test_properties);
     qtest_add_func("/dirty-throttle/ring/commands", test_commands_with_ring);

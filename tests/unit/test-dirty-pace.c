@@ -83,6 +83,189 @@ static void test_any_input_stays_in_range(void)
     }
 }
 
+/* A ring, its writer, and a reaper that comes at most @late_ns late */
+typedef struct Ring {
+    DirtyRingPace pace;
+    uint32_t ring_pages;
+    uint64_t entries;
+    uint32_t fill;
+    int64_t now_ns, reaped_ns;
+    int64_t late_ns;
+    /* what happened */
+    unsigned full, looks, reaps;
+    int64_t longest_ns;
+} Ring;
+
+/* Write at this rate for so long, while the reaper does what it has to do. */
+static void ring_run(Ring *r, uint64_t pps, int64_t run_ns)
+{
+    int64_t end_ns = r->now_ns + run_ns;
+
+    while (r->now_ns < end_ns) {
+        int64_t age_ns = r->now_ns - r->reaped_ns;
+        int64_t next_ns;
+        uint64_t more;
+
+        dirty_ring_pace_look(&r->pace, r->entries, r->now_ns);
+        r->looks++;
+        if (dirty_ring_pace_due(&r->pace, r->fill, r->ring_pages, age_ns)) {
+            g_assert_cmpuint(r->fill, >, 0);
+            r->reaps++;
+            r->fill = 0;
+            r->reaped_ns = r->now_ns;
+            age_ns = 0;
+        }
+        next_ns = dirty_ring_pace_next_ns(&r->pace, r->fill, r->ring_pages,
+                                          age_ns);
+        g_assert_cmpint(next_ns, >=, DIRTY_REAP_MIN_NS);
+        g_assert_cmpint(next_ns, <=, DIRTY_REAP_MAX_NS);
+        r->longest_ns = MAX(r->longest_ns, next_ns);
+        if (r->late_ns) {
+            next_ns += g_test_rand_int_range(0, r->late_ns);
+        }
+        more = pps * (next_ns / 1000) / 1000000;
+        r->now_ns += next_ns;
+        r->entries += more;
+        if (r->fill + more >= r->ring_pages) {
+            /* the vCPU has harvested it and went on */
+            r->full++;
+            more = (r->fill + more) % r->ring_pages;
+            r->fill = 0;
+            r->reaped_ns = r->now_ns;
+        }
+        r->fill += more;
+    }
+}
+
+static void ring_forget_what_happened(Ring *r)
+{
+    r->full = r->looks = r->reaps = 0;
+    r->longest_ns = 0;
+}
+
+static void test_ring_of_a_steady_writer_is_never_full(void)
+{
+    for (int i = 0; i < 1000; i++) {
+        Ring r = { .ring_pages = 1024 << g_test_rand_int_range(0, 7),
+                   .now_ns = 1 };
+        /* it lasts 20 ms to 100 s */
+        int64_t lasts_ns = 20 * MS + g_test_rand_int_range(0, 1 << 20) *
+                           (1LL << g_test_rand_int_range(0, 17));
+        uint64_t pps = r.ring_pages * 1000000000LL / lasts_ns;
+
+        /* a tenth of what it lasts is well within the quarter left for that */
+        r.late_ns = MIN(lasts_ns / 10, 100 * MS);
+        ring_run(&r, pps, 3000 * MS);
+        ring_forget_what_happened(&r);
+        ring_run(&r, pps, 3000 * MS);
+        g_assert_cmpuint(r.full, ==, 0);
+        /*
+         * It is harvested at a quarter full at least, if not for its age, and
+         * looked at a few times in between.
+         */
+        g_assert_cmpuint(r.reaps, <=, 3000 * MS * 4 / lasts_ns + 4);
+        g_assert_cmpuint(r.looks, <=, 3000 / 10 + 1);
+    }
+}
+
+static void test_ring_of_a_writer_that_pauses_is_never_full(void)
+{
+    for (int i = 0; i < 1000; i++) {
+        Ring r = { .ring_pages = 4096, .now_ns = 1 };
+        uint64_t pps = g_test_rand_int_range(4096, 4096 * 45);
+        int bursts = 0;
+
+        ring_run(&r, pps, 3000 * MS);
+        ring_forget_what_happened(&r);
+        while (bursts++ < 10) {
+            /* with the look that is under way, two seconds */
+            ring_run(&r, 0, g_test_rand_int_range(0, 1000) * MS);
+            /* long enough for a look at nothing but the burst */
+            ring_run(&r, pps, 2000 * MS);
+        }
+        g_assert_cmpuint(r.full, ==, 0);
+    }
+}
+
+static void test_ring_of_an_idle_guest(void)
+{
+    Ring r = { .ring_pages = 4096, .now_ns = 1 };
+
+    ring_run(&r, 100000, 1000 * MS);
+    /* forgotten after a while: from 30 ms to 1 s is a factor of e^3.5 */
+    ring_run(&r, 0, 40000 * MS);
+    ring_forget_what_happened(&r);
+    ring_run(&r, 0, 10000 * MS);
+    g_assert_cmpuint(r.looks, ==, 10);
+    g_assert_cmpuint(r.reaps, ==, 0);
+    g_assert_cmpint(r.longest_ns, ==, DIRTY_REAP_MAX_NS);
+}
+
+/* What dirties little costs little: one harvest a second, as ever. */
+static void test_ring_of_a_slow_writer(void)
+{
+    Ring r = { .ring_pages = 65536, .now_ns = 1 };
+
+    ring_run(&r, 1000, 10000 * MS);
+    g_assert_cmpuint(r.full, ==, 0);
+    g_assert_cmpuint(r.reaps, >=, 8);
+    g_assert_cmpuint(r.reaps, <=, 10);
+}
+
+/* A hot set that fits into a quarter is not protected again and again. */
+static void test_ring_of_a_hot_set(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_look(&p, 0, 1);
+    dirty_ring_pace_look(&p, 10000, 10 * MS);
+    g_assert_false(dirty_ring_pace_due(&p, 1023, 4096, 100 * MS));
+    g_assert_true(dirty_ring_pace_due(&p, 1024, 4096, 100 * MS));
+}
+
+static void test_ring_look_twice_at_once(void)
+{
+    DirtyRingPace p = { 0 }, before;
+
+    dirty_ring_pace_look(&p, 0, 1);
+    dirty_ring_pace_look(&p, 1000, 10 * MS);
+    before = p;
+    dirty_ring_pace_look(&p, 2000, 10 * MS + 1);
+    dirty_ring_pace_look(&p, 2000, 10 * MS);
+    g_assert_cmpuint(p.peak_pps, ==, before.peak_pps);
+    /* and what came meanwhile is not lost to the next look */
+    dirty_ring_pace_look(&p, 3000, 20 * MS);
+    g_assert_cmpuint(p.peak_pps, >, 190000);
+}
+
+static void test_ring_any_input_stays_in_range(void)
+{
+    DirtyRingPace p = { 0 };
+    int64_t now_ns = 1;
+    uint64_t entries = 0;
+
+    for (int i = 0; i < 100000; i++) {
+        uint32_t ring_pages = 1u << g_test_rand_int_range(0, 32);
+        uint32_t fill = (uint32_t)g_test_rand_int() % ring_pages;
+        int64_t age_ns = g_test_rand_int() *
+                         (1LL << g_test_rand_int_range(0, 31));
+        int64_t next_ns;
+
+        /* clocks that stand still or jump, counters that begin again */
+        now_ns = MAX(1, now_ns + g_test_rand_int() *
+                        (1LL << g_test_rand_int_range(0, 14)));
+        entries = g_test_rand_bit() ?
+                  entries + ((uint64_t)(uint32_t)g_test_rand_int() << 8) : 0;
+        dirty_ring_pace_look(&p, entries, now_ns);
+        next_ns = dirty_ring_pace_next_ns(&p, fill, ring_pages, age_ns);
+        g_assert_cmpint(next_ns, >=, DIRTY_REAP_MIN_NS);
+        g_assert_cmpint(next_ns, <=, DIRTY_REAP_MAX_NS);
+        if (dirty_ring_pace_due(&p, fill, ring_pages, age_ns)) {
+            g_assert_cmpuint(fill, >, 0);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -91,5 +274,15 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-pace/debt", test_debt_gets_the_shortest_run);
     g_test_add_func("/dirty-pace/slower", test_slower_is_believed_by_halves);
     g_test_add_func("/dirty-pace/random", test_any_input_stays_in_range);
+    g_test_add_func("/dirty-pace/ring/steady",
+                    test_ring_of_a_steady_writer_is_never_full);
+    g_test_add_func("/dirty-pace/ring/pauses",
+                    test_ring_of_a_writer_that_pauses_is_never_full);
+    g_test_add_func("/dirty-pace/ring/idle", test_ring_of_an_idle_guest);
+    g_test_add_func("/dirty-pace/ring/slow", test_ring_of_a_slow_writer);
+    g_test_add_func("/dirty-pace/ring/hot", test_ring_of_a_hot_set);
+    g_test_add_func("/dirty-pace/ring/twice", test_ring_look_twice_at_once);
+    g_test_add_func("/dirty-pace/ring/random",
+                    test_ring_any_input_stays_in_range);
     return g_test_run();
 }

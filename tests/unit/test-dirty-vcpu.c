@@ -160,24 +160,48 @@ static void test_rates(void)
     g_assert_false(dirty_vcpu_at_floor(&v));
 }
 
+/* Penalties of this length, each after a run of @run_ns, for a while */
+static void pay(DirtyVcpu *v, int64_t penalty_ns, int64_t run_ns,
+                int64_t *now_ns)
+{
+    for (int i = 0; i < 20; i++) {
+        *now_ns += penalty_ns + run_ns;
+        dirty_vcpu_resume(v, penalty_ns, false, *now_ns);
+        dirty_vcpu_record(v, *now_ns);
+    }
+}
+
 static void test_floor(void)
 {
     DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
     int64_t now = 0;
 
     dirty_vcpu_charge(&v, 1000000, 0);
-    for (int i = 0; i < 20; i++) {
-        now += DIRTY_PENALTY_MAX_NS + DIRTY_LOOK_MIN_NS;
-        dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, now);
-        dirty_vcpu_record(&v, now);
-    }
+    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_LOOK_MIN_NS, &now);
     g_assert_true(dirty_vcpu_at_floor(&v));
-    for (int i = 0; i < 20; i++) {
-        now += DIRTY_PENALTY_MAX_NS;
-        dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS / 2, false, now);
-        dirty_vcpu_record(&v, now);
-    }
+    pay(&v, DIRTY_PENALTY_MAX_NS / 2, DIRTY_LOOK_MIN_NS, &now);
     g_assert_false(dirty_vcpu_at_floor(&v));
+    /* a busy host makes the runs look long, which changes nothing */
+    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_PENALTY_MAX_NS, &now);
+    g_assert_true(dirty_vcpu_at_floor(&v));
+}
+
+/* Kicks cut a penalty in pieces; all of them together are one. */
+static void test_floor_in_pieces(void)
+{
+    DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
+    int64_t now = 0;
+
+    dirty_vcpu_charge(&v, 1000000, 0);
+    for (int i = 0; i < 20; i++) {
+        for (int piece = 0; piece < 4; piece++) {
+            now += DIRTY_PENALTY_MAX_NS / 4;
+            dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS / 4, piece < 3, now);
+            dirty_vcpu_record(&v, now);
+        }
+    }
+    g_assert_cmpuint(v.penalties, ==, 20);
+    g_assert_true(dirty_vcpu_at_floor(&v));
 }
 
 int main(int argc, char **argv)
@@ -191,5 +215,6 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/rates", test_rates);
     g_test_add_func("/dirty-vcpu/floor", test_floor);
+    g_test_add_func("/dirty-vcpu/floor-in-pieces", test_floor_in_pieces);
     return g_test_run();
 }

@@ -21,36 +21,70 @@ ROLES = {
 }
 
 
-class MemoryTest(ThrottleTest):
-    needs = ("dirty-limit",)
+# If nothing makes the migration converge: a link, and a downtime in which it
+# carries all that can be dirty
+FAST_LINK = 1000
+LONG_DOWNTIME = 500
 
-    def migrate(self, vcpus: int, ring: int) -> None:
+
+class MemoryTest(ThrottleTest):
+    needs = ("dirty-limit", "dirty-quota", "adaptive-reaper")
+
+    def migrate(self, vcpus: int, ring: int, *capabilities: str,
+                link: int = 100, downtime: int = 50) -> None:
         src = self.source(ROLES[vcpus], ring=ring)
         dst = self.destination(src, ring=ring)
-        migration = Migration(src, dst, link=100, downtime=50,
-                              capabilities=["dirty-limit"],
+        migration = Migration(src, dst, link=link, downtime=downtime,
+                              capabilities=capabilities,
                               parameters={"vcpu_dirty_limit": 10})
         migration.start().wait("completed", EVENTUALLY)
         self.check_memory(dst)
 
     def test_1_vcpu_ring_1024(self) -> None:
-        self.migrate(1, 1024)
+        self.migrate(1, 1024, "dirty-limit")
 
     def test_1_vcpu_ring_65536(self) -> None:
-        self.migrate(1, 65536)
+        self.migrate(1, 65536, "dirty-limit")
 
     def test_2_vcpus_ring_1024(self) -> None:
-        self.migrate(2, 1024)
+        self.migrate(2, 1024, "dirty-limit")
 
     def test_2_vcpus_ring_65536(self) -> None:
-        self.migrate(2, 65536)
+        self.migrate(2, 65536, "dirty-limit")
 
     def test_4_vcpus_ring_1024(self) -> None:
-        self.migrate(4, 1024)
+        self.migrate(4, 1024, "dirty-limit")
 
     def test_4_vcpus_ring_65536(self) -> None:
-        self.migrate(4, 65536)
+        self.migrate(4, 65536, "dirty-limit")
 
+    def test_reaper_ring_1024(self) -> None:
+        self.migrate(4, 1024, "adaptive-reaper", link=FAST_LINK,
+                     downtime=LONG_DOWNTIME)
+
+    def test_reaper_and_limit_ring_1024(self) -> None:
+        self.migrate(4, 1024, "adaptive-reaper", "dirty-limit")
+
+    def test_reaper_and_quota_ring_1024(self) -> None:
+        self.migrate(4, 1024, "adaptive-reaper", "dirty-quota")
+
+    def test_all_ring_1024(self) -> None:
+        self.migrate(4, 1024, "adaptive-reaper", "dirty-limit", "dirty-quota",
+                     "auto-converge")
+
+    def test_reaper_ring_65536(self) -> None:
+        self.migrate(4, 65536, "adaptive-reaper", link=FAST_LINK,
+                     downtime=LONG_DOWNTIME)
+
+    def test_reaper_and_limit_ring_65536(self) -> None:
+        self.migrate(4, 65536, "adaptive-reaper", "dirty-limit")
+
+    def test_reaper_and_quota_ring_65536(self) -> None:
+        self.migrate(4, 65536, "adaptive-reaper", "dirty-quota")
+
+    def test_all_ring_65536(self) -> None:
+        self.migrate(4, 65536, "adaptive-reaper", "dirty-limit", "dirty-quota",
+                     "auto-converge")
 
 if __name__ == "__main__":
     unittest.main()

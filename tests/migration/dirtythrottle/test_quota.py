@@ -17,7 +17,7 @@ from guestperf.stressguest import Role
 from dirtythrottle.base import EVENTUALLY, READER, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import ENDED, Migration
 from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, wait_until
+from dirtythrottle.vm import StressVM, TimeLimit, wait_until
 
 MIB = 1024 * 1024
 
@@ -42,11 +42,18 @@ class QuotaTest(ThrottleTest):
         return progress.info.get("dirty-throttle", {})
 
     def wait_phase(self, migration: Migration, phase: str) -> dict[str, Any]:
-        def reached() -> dict[str, Any] | None:
-            info = self.throttle(migration)
-            return info if info.get("phase") == phase else None
+        info = {}
 
-        return wait_until(phase, EVENTUALLY, reached)
+        def reached() -> bool:
+            info.clear()
+            info.update(self.throttle(migration))
+            return info.get("phase") == phase
+
+        try:
+            wait_until(phase, EVENTUALLY, reached)
+        except TimeLimit as limit:
+            raise TimeLimit("%s; there is %s" % (limit, info)) from None
+        return info
 
 
 class ConvergeTest(QuotaTest):

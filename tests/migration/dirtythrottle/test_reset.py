@@ -222,5 +222,56 @@ class HotplugTest(ShimTest):
         self.check_memory(dst)
 
 
+class SlotsTest(ThrottleTest):
+    """Memory comes and goes while rings are harvested without the BQL"""
+
+    ring = SMALL_RING
+    needs = ("adaptive-reaper", "dirty-quota")
+
+    # ACPI's memory hotplug registers; see docs/specs/acpi_mem_hotplug.rst
+    SELECTOR = 0xa00
+    CONTROL = SELECTOR + 0x14
+    EJECT = 8
+
+    TIMES = 30
+
+    def plug(self, vm: StressVM) -> None:
+        vm.command("object-add", qom_type="memory-backend-ram", id="more",
+                   size=128 * 1024 * 1024)
+        vm.command("device_add", id="dimm", driver="pc-dimm", memdev="more")
+
+    def unplug(self, vm: StressVM) -> None:
+        """What the guest does when it is asked to let the memory go"""
+        for size, port, value in (("w", self.SELECTOR, 0),
+                                  ("w", self.SELECTOR + 2, 0),
+                                  ("b", self.CONTROL, self.EJECT)):
+            vm.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                       % (size, port, value))
+        wait_until("memory unplugged", SOON, lambda:
+                   not vm.command("query-memory-devices"))
+        vm.command("object-del", id="more")
+
+    def test_memory_plugged_and_unplugged(self) -> None:
+        src = self.source((FLOOD, FLOOD),
+                          args=["-m", "432M,slots=2,maxmem=1G"])
+        src.set_capabilities("adaptive-reaper")
+        for i in range(self.TIMES):
+            # Logging starts and stops, by turns before and after the memory
+            if i % 2:
+                src.limit(NO_LIMIT)
+            self.plug(src)
+            if not i % 2:
+                src.limit(NO_LIMIT)
+            # At a different point of a ring each time
+            time.sleep(0.05 + 0.0007 * i)
+            self.unplug(src)
+            src.unlimit()
+        dst = self.destination(src, args=["-m", "432M,slots=2,maxmem=1G"])
+        Migration(src, dst, link=1000, downtime=300,
+                  capabilities=["adaptive-reaper", "dirty-quota"]).start().wait(
+                      "completed", EVENTUALLY)
+        self.check_memory(dst)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -13,15 +13,16 @@ TIMES = 50
 
 
 class RestartsTest(ThrottleTest):
-    needs = ("dirty-limit",)
+    needs = ("dirty-limit", "adaptive-reaper")
 
-    def test_cancelled_50_times(self) -> None:
-        src = self.source()
+    def cancel_50_times(self, ring: int, *capabilities: str) -> None:
+        src = self.source(ring=ring)
         full = self.rate(src)
         parameters = {"vcpu_dirty_limit": 1}
         throttled = 0
         for i in range(TIMES):
-            migration = Migration(src, None, 100, 1, ["dirty-limit"],
+            migration = Migration(src, None, 100, 1,
+                                  ["dirty-limit", *capabilities],
                                   parameters).start()
             # From the first moments of the first pass to a throttled guest
             ended = migration.watch(0.05 * (i % 5) if i % 10 else 3)
@@ -36,10 +37,17 @@ class RestartsTest(ThrottleTest):
         self.check_unlimited(src, full)
         self.check_memory(src)
 
-        dst = self.destination(src)
-        Migration(src, dst, 100, 50, ["dirty-limit"],
+        dst = self.destination(src, ring=ring)
+        Migration(src, dst, 100, 50, ["dirty-limit", *capabilities],
                   parameters).start().wait("completed", EVENTUALLY)
         self.check_memory(dst)
+
+    def test_cancelled_50_times(self) -> None:
+        self.cancel_50_times(self.ring)
+
+    def test_cancelled_50_times_with_a_busy_reaper(self) -> None:
+        """Rings that are full, and harvested, a hundred times a second"""
+        self.cancel_50_times(1024, "adaptive-reaper")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+/*
+ * KVM dirty rings: the reaper
+ *
+ * A full ring stops its vCPU, so a thread harvests rings before they are full.
+ * Without capability adaptive-reaper it harvests all of them once a second.
+ * With it, it looks at every ring when that one could be three quarters full,
+ * and harvests those that would not last until the next look.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "kvm-dirty.h"
+#include "trace.h"
+
+/*
+ * Mark the rings that have to be harvested now.
+ *
+ * Returns: when to look at the rings again
+ */
+static int64_t kvm_dirty_reaper_mark(bool adaptive, bool woken)
+{
+    /* A full ring shows that the rate is not known: measure it soon. */
+    int64_t next_ns = woken ? DIRTY_THROTTLE_REAP_MIN_NS
+                            : DIRTY_THROTTLE_REAP_MAX_NS;
+    KVMDirtyVcpu *d;
+
+    kvm_slots_lock();
+    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+        uint32_t fill = kvm_dirty_ring_fill(d);
+
+        if (!adaptive ||
+            dirty_throttle_reap_due(d->cpu->cpu_index, d->reaped_pages + fill,
+                                    fill, get_clock() - d->reaped_ns,
+                                    &next_ns)) {
+            kvm_dirty_ring_mark(d, fill);
+        }
+    }
+    kvm_dirty_rings.reaped.interval_ns = next_ns;
+    kvm_slots_unlock();
+    trace_kvm_dirty_reaper(woken, next_ns);
+    return next_ns;
+}
+
+/*
+ * Sleep, but with capability adaptive-reaper not through a full ring.
+ *
+ * Returns: whether a ring was full
+ */
+static bool kvm_dirty_reaper_wait(int64_t ns)
+{
+    bool woken;
+
+    /* However many rings are full, this is as often as they are looked at. */
+    g_usleep(DIRTY_THROTTLE_REAP_MIN_NS / SCALE_US);
+    ns -= DIRTY_THROTTLE_REAP_MIN_NS;
+    woken = qemu_sem_timedwait(&kvm_dirty_rings.wake, ns / SCALE_MS) == 0;
+    /* Cleared before the look: who sets it from now on wants another one. */
+    if (woken) {
+        qatomic_set(&kvm_dirty_rings.woken, false);
+    }
+    return woken;
+}
+
+void kvm_dirty_reaper_wake(void)
+{
+    /* One wakeup is enough, so only who sets the flag posts. */
+    if (dirty_throttle_adaptive_reaper() &&
+        !qatomic_xchg(&kvm_dirty_rings.woken, true)) {
+        qemu_sem_post(&kvm_dirty_rings.wake);
+    }
+}
+
+static void *kvm_dirty_reaper_thread(void *opaque)
+{
+    KVMState *s = opaque;
+    int64_t next_ns = DIRTY_THROTTLE_REAP_MAX_NS;
+
+    rcu_register_thread();
+    while (true) {
+        bool woken = kvm_dirty_reaper_wait(next_ns);
+
+        next_ns = kvm_dirty_reaper_mark(dirty_throttle_adaptive_reaper(),
+                                        woken);
+        kvm_dirty_ring_reap(s, NULL);
+    }
+    return NULL;
+}
+
+void kvm_dirty_reaper_init(KVMState *s)
+{
+    QemuThread thread;
+
+    kvm_dirty_rings.reaped.interval_ns = DIRTY_THROTTLE_REAP_MAX_NS;
+    qemu_sem_init(&kvm_dirty_rings.wake, 0);
+    qemu_thread_create(&thread, "kvm-reaper", kvm_dirty_reaper_thread, s,
+                       QEMU_THREAD_DETACHED);
+}
