@@ -34,16 +34,20 @@ void dirty_throttle_query(int cpu_index, DirtyThrottleVcpuInfo *info)
     info->rate_pps = dirty_vcpu_rate_pps(&vcpu->v);
 }
 
+/* What a round is for a VM without rings: as much as a common ring holds */
+#define ROUND_PAGES 4096
+
 bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
                                  uint64_t *ring_full_time_us)
 {
     DirtyThrottle *t = &dirty_throttle;
-    uint64_t sum_pps = 0;
+    uint64_t sum_pps = 0, round_pages;
     unsigned plugged = 0;
 
     if (!t->ops) {
         return false;
     }
+    round_pages = t->ops->ring_pages ?: ROUND_PAGES;
     QEMU_LOCK_GUARD(&t->lock);
     if (!t->migration.limiting) {
         return false;
@@ -63,15 +67,13 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
         recent = dirty_vcpu_recent(v);
         if (recent.dirtied_pages) {
             *throttle_time_us = MAX(*throttle_time_us,
-                                    recent.paid_ns / SCALE_US *
-                                    t->ops->ring_pages /
+                                    recent.paid_ns / SCALE_US * round_pages /
                                     recent.dirtied_pages);
         }
     }
     *ring_full_time_us = 0;
     if (sum_pps) {
-        *ring_full_time_us = (uint64_t)t->ops->ring_pages * 1000000 *
-                             plugged / sum_pps;
+        *ring_full_time_us = round_pages * 1000000 * plugged / sum_pps;
     }
     return true;
 }
@@ -117,6 +119,15 @@ static DirtyThrottleMode query_mode(void)
     }
     return migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_LIMIT
                                  : DIRTY_THROTTLE_MODE_NONE;
+}
+
+static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
+{
+    if (!ops->has_quota) {
+        return DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
+    }
+    return ops->ring_pages ? DIRTY_THROTTLE_MECHANISM_DIRTY_RING_AND_DIRTY_QUOTA
+                           : DIRTY_THROTTLE_MECHANISM_DIRTY_QUOTA;
 }
 
 /* Not called with t->lock held, because it takes an accelerator's lock. */
@@ -201,9 +212,11 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
         return query_without_mechanism(info);
     }
     info->has_mechanism = true;
-    info->mechanism = DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
-    info->reaper = query_reaper(t);
-    info->has_reaper = true;
+    info->mechanism = query_mechanism(t->ops);
+    info->has_reaper = t->ops->ring_pages;
+    if (info->has_reaper) {
+        info->reaper = query_reaper(t);
+    }
 
     QEMU_LOCK_GUARD(&t->lock);
     if (info->mode == DIRTY_THROTTLE_MODE_NONE) {

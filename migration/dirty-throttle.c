@@ -16,6 +16,7 @@
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "exec/memory.h"
+#include "exec/ramblock.h"
 #include "hw/boards.h"
 #include "sysemu/cpu-throttle.h"
 #include "migration/dirty-throttle.h"
@@ -60,6 +61,11 @@ static uint64_t throttle_bytes_to_pages(uint64_t bytes)
 bool dirty_throttle_available(void)
 {
     return dirty_throttle.ops != NULL;
+}
+
+bool dirty_throttle_has_rings(void)
+{
+    return dirty_throttle.ops && dirty_throttle.ops->ring_pages;
 }
 
 bool dirty_throttle_in_service(void)
@@ -160,6 +166,14 @@ int64_t dirty_throttle_resume(int cpu_index, int64_t paid_ns, bool kicked)
     trace_dirty_throttle_resume(cpu_index, paid_ns,
                                 dirty_vcpu_debt_pages(&vcpu->v), look_ns);
     return look_ns;
+}
+
+int64_t dirty_throttle_allowance(int cpu_index)
+{
+    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+
+    QEMU_LOCK_GUARD(&vcpu->lock);
+    return dirty_vcpu_allow_pages(&vcpu->v, throttle_now_ns());
 }
 
 void dirty_throttle_ring_full(int cpu_index)
@@ -377,14 +391,27 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
                                 e->budget_pps, e->phase, e->reason);
 }
 
+static int throttle_clear_block(RAMBlock *block, void *opaque)
+{
+    memory_region_clear_dirty_bitmap(block->mr, 0, block->used_length);
+    return 0;
+}
+
 /*
  * Let pages that are dirty count again.  The dirty log client of the throttle
  * is what makes the accelerator track pages outside a migration.
+ *
+ * Rings are clear after the sync.  The bitmaps of KVM are not; clearing them
+ * takes nothing from a migration that goes on without the throttle, because
+ * by then the sync has put it down for the migration to find.
  */
 static void throttle_new_epoch(void)
 {
     qemu_mutex_lock_iothread();
     memory_global_dirty_log_sync();
+    if (!dirty_throttle_has_rings()) {
+        foreach_not_ignored_block(throttle_clear_block, NULL);
+    }
     qemu_mutex_unlock_iothread();
 }
 
@@ -459,10 +486,15 @@ static void *throttle_thread(void *opaque)
         int next_ms;
 
         if (!throttle_has_work(t)) {
+            /* Work that comes meanwhile makes the next step look again. */
+            qemu_mutex_unlock(&t->lock);
+            t->ops->rest();
+            qemu_mutex_lock(&t->lock);
             while (!throttle_has_work(t)) {
                 qemu_cond_wait(&t->wake, &t->lock);
             }
-            t->epoch_ns = throttle_now_ns();
+            /* The first one begins at once. */
+            t->epoch_ns = throttle_now_ns() - EPOCH_NS;
         }
         qemu_mutex_unlock(&t->lock);
         next_ms = throttle_step(t);

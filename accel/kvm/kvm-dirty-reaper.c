@@ -30,7 +30,7 @@ static int64_t kvm_dirty_reaper_mark(bool adaptive, bool woken)
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
         uint32_t fill = kvm_dirty_ring_fill(d);
 
         if (!adaptive ||
@@ -40,7 +40,7 @@ static int64_t kvm_dirty_reaper_mark(bool adaptive, bool woken)
             kvm_dirty_ring_mark(d, fill);
         }
     }
-    kvm_dirty_rings.reaped.interval_ns = next_ns;
+    kvm_dirty_tracking.reaped.interval_ns = next_ns;
     kvm_slots_unlock();
     trace_kvm_dirty_reaper(woken, next_ns);
     return next_ns;
@@ -58,10 +58,10 @@ static bool kvm_dirty_reaper_wait(int64_t ns)
     /* However many rings are full, this is as often as they are looked at. */
     g_usleep(DIRTY_THROTTLE_REAP_MIN_NS / SCALE_US);
     ns -= DIRTY_THROTTLE_REAP_MIN_NS;
-    woken = qemu_sem_timedwait(&kvm_dirty_rings.wake, ns / SCALE_MS) == 0;
+    woken = qemu_sem_timedwait(&kvm_dirty_tracking.wake, ns / SCALE_MS) == 0;
     /* Cleared before the look: who sets it from now on wants another one. */
     if (woken) {
-        qatomic_set(&kvm_dirty_rings.woken, false);
+        qatomic_set(&kvm_dirty_tracking.woken, false);
     }
     return woken;
 }
@@ -70,8 +70,8 @@ void kvm_dirty_reaper_wake(void)
 {
     /* One wakeup is enough, so only who sets the flag posts. */
     if (dirty_throttle_adaptive_reaper() &&
-        !qatomic_xchg(&kvm_dirty_rings.woken, true)) {
-        qemu_sem_post(&kvm_dirty_rings.wake);
+        !qatomic_xchg(&kvm_dirty_tracking.woken, true)) {
+        qemu_sem_post(&kvm_dirty_tracking.wake);
     }
 }
 
@@ -95,8 +95,8 @@ void kvm_dirty_reaper_init(KVMState *s)
 {
     QemuThread thread;
 
-    kvm_dirty_rings.reaped.interval_ns = DIRTY_THROTTLE_REAP_MAX_NS;
-    qemu_sem_init(&kvm_dirty_rings.wake, 0);
+    kvm_dirty_tracking.reaped.interval_ns = DIRTY_THROTTLE_REAP_MAX_NS;
+    qemu_sem_init(&kvm_dirty_tracking.wake, 0);
     qemu_thread_create(&thread, "kvm-reaper", kvm_dirty_reaper_thread, s,
                        QEMU_THREAD_DETACHED);
 }

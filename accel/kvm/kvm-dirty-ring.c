@@ -21,7 +21,7 @@
 #include "kvm-dirty.h"
 #include "trace.h"
 
-KVMDirtyRings kvm_dirty_rings;
+KVMDirtyTracking kvm_dirty_tracking;
 
 /*
  * Rings of vCPUs that were unplugged.  KVM keeps such a vCPU until the VM ends
@@ -53,11 +53,13 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
     d->kvm_fd = cpu->kvm_fd;
     d->reaped_ns = get_clock();
     cpu->kvm_dirty = d;
-    if (!s->kvm_dirty_ring_size) {
+    d->count_known = false;
+    d->has_quota = false;
+    if (!s->kvm_dirty_ring_size && !kvm_dirty_tracking.can_quota) {
         return 0;
     }
 
-    if (!d->gfns) {
+    if (s->kvm_dirty_ring_size && !d->gfns) {
         /* MAP_SHARED: the kernel fills the ring, entries go back in it */
         d->gfns = mmap(NULL, s->kvm_dirty_ring_bytes, PROT_READ | PROT_WRITE,
                        MAP_SHARED, cpu->kvm_fd, qemu_real_host_page_size() *
@@ -71,7 +73,8 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
     kvm_dirty_throttle_vcpu_init(d);
     dirty_throttle_vcpu_reset(cpu->cpu_index);
     kvm_slots_lock();
-    QLIST_INSERT_HEAD(&kvm_dirty_rings.vcpus, d, next);
+    QLIST_INSERT_HEAD(&kvm_dirty_tracking.vcpus, d, next);
+    d->listed = true;
     kvm_slots_unlock();
     return 0;
 }
@@ -252,13 +255,13 @@ static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
  */
 static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
 {
-    DirtyReaperInfo *reaped = &kvm_dirty_rings.reaped;
+    DirtyReaperInfo *reaped = &kvm_dirty_tracking.reaped;
     int64_t start_ns = get_clock();
     uint64_t new_pages = 0;
     uint32_t count = 0;
     KVMDirtyVcpu *d;
 
-    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
         uint32_t marked = d->reap_to - d->fetch;
 
         if (marked && (!only || d == only)) {
@@ -286,7 +289,7 @@ static void kvm_dirty_ring_reap_marked(KVMState *s, KVMDirtyVcpu *d, bool yield)
 {
     uint32_t count = kvm_dirty_ring_reap_batch(s, d);
 
-    kvm_dirty_rings.reaped.reaps += count > 0;
+    kvm_dirty_tracking.reaped.reaps += count > 0;
     while (count == REAP_BATCH_PAGES) {
         if (yield) {
             kvm_slots_yield();
@@ -307,7 +310,7 @@ static void kvm_dirty_ring_mark_one_or_all(KVMDirtyVcpu *only)
 {
     KVMDirtyVcpu *d;
 
-    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
         if (!only || d == only) {
             kvm_dirty_ring_mark(d, kvm_dirty_ring_fill(d));
         }
@@ -324,11 +327,14 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
 {
     KVMDirtyVcpu *d = cpu->kvm_dirty;
 
-    if (d->gfns) {
-        /* What the vCPU has dirtied stays dirty without it. */
+    if (d->listed) {
         kvm_slots_lock();
-        kvm_dirty_ring_reap_locked(cpu->kvm_state, d);
+        if (d->gfns) {
+            /* What the vCPU has dirtied stays dirty without it. */
+            kvm_dirty_ring_reap_locked(cpu->kvm_state, d);
+        }
         QLIST_REMOVE(d, next);
+        d->listed = false;
         kvm_slots_unlock();
         dirty_throttle_vcpu_reset(cpu->cpu_index);
         kvm_dirty_throttle_vcpu_destroy(d);

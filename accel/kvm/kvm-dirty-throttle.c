@@ -1,9 +1,9 @@
 /*
  * KVM: make a vCPU pay for the pages that it dirties
  *
- * A vCPU looks at its own ring when it is kicked because it owes a penalty,
- * when its ring is full, or when its own timer says that its budget may be
- * used up by now.  It sleeps in its own thread, outside the BQL and outside
+ * A vCPU looks at what it has dirtied when it is kicked because it owes a
+ * penalty, when its ring is full, and when its budget is used up: its quota
+ * makes it leave the guest then, or its own timer when that may be so.  It sleeps in its own thread, outside the BQL and outside
  * any lock, and only ever between two KVM_RUN.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -118,7 +118,7 @@ void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
 
     /* Whoever lowers the penalty later takes the lock and sees the sleeper. */
     kvm_slots_lock();
-    dirtied_pages = kvm_dirty_ring_look(d);
+    dirtied_pages = kvm_dirty_look(d);
     penalty_ns = dirty_throttle_charge(cpu_index, dirtied_pages);
     d->paying_until_ns = get_clock() + penalty_ns;
     qatomic_set(&d->paying, penalty_ns != 0);
@@ -133,7 +133,8 @@ void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
     if (kicked) {
         /* The rest is due when the vCPU comes back. */
         qatomic_set(&d->look_due, true);
-    } else if (look_ns) {
+    } else if (!kvm_dirty_quota_set(d, dirty_throttle_allowance(cpu_index)) &&
+               look_ns) {
         kvm_dirty_throttle_arm(d, look_ns);
     }
 }
@@ -168,8 +169,9 @@ static uint64_t kvm_dirty_throttle_look_all(void)
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
-        uint64_t dirtied_pages = kvm_dirty_ring_look(d);
+    kvm_dirty_quota_start(kvm_state);
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+        uint64_t dirtied_pages = kvm_dirty_look(d);
 
         pending_pages += d->pending_pages;
         if (dirty_throttle_charge(d->cpu->cpu_index, dirtied_pages) &&
@@ -187,7 +189,7 @@ static void kvm_dirty_throttle_wake_all(void)
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_rings.vcpus, next) {
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
         if (qatomic_read(&d->paying) &&
             get_clock() + dirty_throttle_penalty(d->cpu->cpu_index) <
             d->paying_until_ns - WAKE_MIN_NS) {
@@ -197,10 +199,17 @@ static void kvm_dirty_throttle_wake_all(void)
     kvm_slots_unlock();
 }
 
+static void kvm_dirty_throttle_rest(void)
+{
+    kvm_slots_lock();
+    kvm_dirty_quota_stop(kvm_state);
+    kvm_slots_unlock();
+}
+
 static void kvm_dirty_throttle_query_reaper(DirtyReaperInfo *info)
 {
     kvm_slots_lock();
-    *info = kvm_dirty_rings.reaped;
+    *info = kvm_dirty_tracking.reaped;
     kvm_slots_unlock();
 }
 
@@ -209,9 +218,14 @@ void kvm_dirty_throttle_init(KVMState *s)
     static DirtyThrottleOps ops = {
         .look = kvm_dirty_throttle_look_all,
         .wake = kvm_dirty_throttle_wake_all,
+        .rest = kvm_dirty_throttle_rest,
         .query_reaper = kvm_dirty_throttle_query_reaper,
     };
 
+    if (!s->kvm_dirty_ring_size && !kvm_dirty_tracking.can_quota) {
+        return;
+    }
     ops.ring_pages = s->kvm_dirty_ring_size;
+    ops.has_quota = kvm_dirty_tracking.can_quota;
     dirty_throttle_register(&ops);
 }

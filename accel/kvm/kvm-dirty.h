@@ -18,13 +18,16 @@
 typedef struct KVMDirtyVcpu {
     CPUState *cpu;
     int kvm_fd;
+    /* it is in the list of those that can dirty memory; under the BQL */
+    bool listed;
 
     /*
      * Under kvm_slots_lock(), like the slots' bitmaps that go with it.  The
-     * lock also keeps the vCPU thread alive and the ring mapped for as long
-     * as this is in the list.
+     * lock also keeps the vCPU thread alive, and the ring and kvm_run mapped,
+     * for as long as this is in the list.
      */
     QLIST_ENTRY(KVMDirtyVcpu) next;
+    /* NULL: there are no rings */
     struct kvm_dirty_gfn *gfns;
     /* first entry not harvested; first one not looked at, never behind it */
     uint32_t fetch;
@@ -34,10 +37,23 @@ typedef struct KVMDirtyVcpu {
     /* when it was last harvested; entries since creation */
     int64_t reaped_ns;
     uint64_t reaped_pages;
-    /* pages that were clean when they were harvested, since creation */
+    /*
+     * pages that were clean when they were harvested, since creation; without
+     * a ring, pages counted by KVM while they were being watched
+     */
     uint64_t dirtied_pages;
     /* pages looked at but not harvested, clean in the slot's bitmap */
     uint64_t pending_pages;
+
+    /*
+     * The vCPU has a quota.  KVM's count of the pages it has dirtied, as of
+     * the latest exit for its quota, if there was one since it has it; and the
+     * entries that had been in its ring by then.
+     */
+    bool has_quota;
+    bool count_known;
+    uint64_t count;
+    uint64_t count_entries;
 
     /* when the penalty that the vCPU sleeps for, or last did, is over */
     int64_t paying_until_ns;
@@ -82,8 +98,8 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu);
  */
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d);
 
-/* What the dirty rings of all vCPUs have in common */
-typedef struct KVMDirtyRings {
+/* What all vCPUs have in common */
+typedef struct KVMDirtyTracking {
     /* Under kvm_slots_lock(): all vCPUs that can dirty memory. */
     QLIST_HEAD(, KVMDirtyVcpu) vcpus;
     /* Under kvm_slots_lock(). */
@@ -91,9 +107,19 @@ typedef struct KVMDirtyRings {
     /* A ring was full.  Posted only by who sets woken, which is atomic. */
     QemuSemaphore wake;
     bool woken;
-} KVMDirtyRings;
+    /* KVM has dirty quotas; set once */
+    bool can_quota;
+    /* Under kvm_slots_lock(): vCPUs have quotas. */
+    bool has_quotas;
+} KVMDirtyTracking;
 
-extern KVMDirtyRings kvm_dirty_rings;
+extern KVMDirtyTracking kvm_dirty_tracking;
+
+/* How much a vCPU has dirtied, by whatever tells.  As above. */
+static inline uint64_t kvm_dirty_look(KVMDirtyVcpu *d)
+{
+    return d->gfns ? kvm_dirty_ring_look(d) : d->dirtied_pages;
+}
 
 /*
  * Mark everything that is in a ring by now to be harvested.  Under
@@ -139,9 +165,38 @@ void kvm_dirty_reaper_init(KVMState *s);
 /* A ring is full: the reaper came too late.  Any thread. */
 void kvm_dirty_reaper_wake(void);
 
+/* kvm-dirty-quota.c */
+
+/* Find out whether KVM has dirty quotas; once, from kvm_init(). */
+void kvm_dirty_quota_init(KVMState *s);
+
+/*
+ * Give every vCPU a quota that has none, used up at its first page, or take
+ * all quotas away.  Under kvm_slots_lock().
+ */
+void kvm_dirty_quota_start(KVMState *s);
+void kvm_dirty_quota_stop(KVMState *s);
+
+/**
+ * kvm_dirty_quota_set: let a vCPU dirty some more pages
+ *
+ * @pages: as dirty_throttle_allowance() says
+ *
+ * In the vCPU thread, not under kvm_slots_lock().
+ *
+ * Returns: false if vCPUs have no quotas
+ */
+bool kvm_dirty_quota_set(KVMDirtyVcpu *d, int64_t pages);
+
+/*
+ * A vCPU has left KVM_RUN because its quota is used up.  In its thread, no
+ * BQL.
+ */
+void kvm_dirty_quota_exhausted(CPUState *cpu);
+
 /* kvm-dirty-throttle.c */
 
-/* Offer what is needed to throttle vCPUs; once, from kvm_init(). */
+/* Offer what there is to throttle vCPUs with; once, from kvm_init(). */
 void kvm_dirty_throttle_init(KVMState *s);
 
 void kvm_dirty_throttle_vcpu_init(KVMDirtyVcpu *d);

@@ -39,8 +39,10 @@ typedef struct DirtyReaperInfo {
  * policy does not know how it does that.
  */
 typedef struct DirtyThrottleOps {
-    /* entries of a vCPU's dirty ring */
+    /* entries of a vCPU's dirty ring, 0: there is none */
     uint32_t ring_pages;
+    /* vCPUs leave the guest when they have dirtied as much as they may */
+    bool has_quota;
     /*
      * Call dirty_throttle_charge() for every vCPU, and make those that run
      * while they owe a penalty leave the guest.  Any thread; takes no BQL.
@@ -53,7 +55,12 @@ typedef struct DirtyThrottleOps {
      * now.  Any thread; takes no BQL.
      */
     void (*wake)(void);
-    /* Any thread; takes no BQL. */
+    /*
+     * Nothing has to be looked at until look() is called again.  Called by
+     * the throttle thread; takes no BQL.
+     */
+    void (*rest)(void);
+    /* Only with rings.  Any thread; takes no BQL. */
     void (*query_reaper)(DirtyReaperInfo *info);
 } DirtyThrottleOps;
 
@@ -74,6 +81,9 @@ void dirty_throttle_register(const DirtyThrottleOps *ops);
 
 /* Whether an accelerator has registered.  Any thread. */
 bool dirty_throttle_available(void);
+
+/* Whether that accelerator has dirty rings.  Any thread. */
+bool dirty_throttle_has_rings(void);
 
 /* Whether any vCPU is limited at the moment.  Any thread. */
 bool dirty_throttle_in_service(void);
@@ -137,6 +147,16 @@ int64_t dirty_throttle_penalty(int cpu_index);
  * by itself, because its budget may be used up by then; 0: it need not
  */
 int64_t dirty_throttle_resume(int cpu_index, int64_t paid_ns, bool kicked);
+
+/**
+ * dirty_throttle_allowance: how much a vCPU may dirty before the next look
+ *
+ * For accelerators that can make it leave the guest then.  Called after
+ * dirty_throttle_resume(), from the vCPU's own thread.
+ *
+ * Returns: pages; some even if it is in debt, INT64_MAX: no limit
+ */
+int64_t dirty_throttle_allowance(int cpu_index);
 
 /**
  * dirty_throttle_set_limit: the operator's ceiling on a vCPU

@@ -65,11 +65,32 @@ int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
                DIRTY_PENALTY_MAX_NS - v->stretch_ns);
 }
 
-int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
-                          int64_t now_ns)
+/* What both budgets allow, with a debt that is worth a penalty. */
+static int64_t vcpu_allowance(DirtyVcpu *v, int64_t now_ns)
 {
     int64_t allow_pages = INT64_MAX;
 
+    if (dirty_budget_limited(&v->limit)) {
+        allow_pages = dirty_budget_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
+                                             now_ns);
+    }
+    if (dirty_budget_limited(&v->quota)) {
+        allow_pages = MIN(allow_pages,
+                          dirty_budget_allowance(&v->quota,
+                                                 DIRTY_PENALTY_AIM_NS,
+                                                 now_ns));
+    }
+    return allow_pages;
+}
+
+int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns)
+{
+    return MAX(vcpu_allowance(v, now_ns), DIRTY_RUN_MIN_PAGES);
+}
+
+int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
+                          int64_t now_ns)
+{
     v->paid_ns += paid_ns;
     if (kicked) {
         v->stretch_ns = MIN(v->stretch_ns + paid_ns, DIRTY_PENALTY_MAX_NS);
@@ -84,20 +105,10 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
         return 0;
     }
 
-    if (dirty_budget_limited(&v->limit)) {
-        allow_pages = dirty_budget_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
-                                             now_ns);
-    }
-    if (dirty_budget_limited(&v->quota)) {
-        allow_pages = MIN(allow_pages,
-                          dirty_budget_allowance(&v->quota,
-                                                 DIRTY_PENALTY_AIM_NS,
-                                                 now_ns));
-    }
     dirty_pace_ran(&v->pace, v->run_ns, v->run_pages);
     v->run_from_ns = now_ns;
     v->run_pages = 0;
-    return dirty_pace_look_ns(&v->pace, allow_pages);
+    return dirty_pace_look_ns(&v->pace, vcpu_allowance(v, now_ns));
 }
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)

@@ -98,6 +98,16 @@ int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns);
 int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
                           int64_t now_ns);
 
+/**
+ * dirty_vcpu_allow_pages: how much may be dirtied before the next look
+ *
+ * Where a vCPU can be made to leave the guest after so many pages, it needs
+ * no look after some time.
+ *
+ * Returns: DIRTY_RUN_MIN_PAGES..INT64_MAX, which stands for no limit
+ */
+int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns);
+
 /* Whether anything limits the vCPU. */
 static inline bool dirty_vcpu_limited(const DirtyVcpu *v)
 {
