@@ -160,6 +160,23 @@ static void test_rates(void)
     g_assert_false(dirty_vcpu_at_floor(&v));
 }
 
+static void test_allow_pages(void)
+{
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, DIRTY_RATE_UNLIMITED);
+
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, 0), ==, INT64_MAX);
+    /* ten milliseconds' worth of debt, and what was saved */
+    v = watched(100000, DIRTY_RATE_UNLIMITED);
+    dirty_vcpu_charge(&v, 0, MS);
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, MS), >=, 1000);
+    /* the smaller of both counts */
+    v = watched(100000, 1000);
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, MS), <, 1000);
+    /* and deep in debt it gets on */
+    dirty_vcpu_charge(&v, 1000000, MS);
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, MS), ==, DIRTY_RUN_MIN_PAGES);
+}
+
 /* Penalties of this length, each after a run of @run_ns, for a while */
 static void pay(DirtyVcpu *v, int64_t penalty_ns, int64_t run_ns,
                 int64_t *now_ns)
@@ -214,6 +231,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/nothing", test_no_penalty_for_nothing);
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/rates", test_rates);
+    g_test_add_func("/dirty-vcpu/allow", test_allow_pages);
     g_test_add_func("/dirty-vcpu/floor", test_floor);
     g_test_add_func("/dirty-vcpu/floor-in-pieces", test_floor_in_pieces);
     return g_test_run();

@@ -17,6 +17,7 @@ from qemu.machine import QEMUMachine
 _KVM_GET_API_VERSION = 0xae00
 _KVM_CHECK_EXTENSION = 0xae03
 _KVM_CAP_DIRTY_LOG_RING = 192
+_KVM_CAP_DIRTY_QUOTA = 1000
 _KVM_API_VERSION = 12
 _RING_ENTRY_BYTES = 16
 
@@ -60,6 +61,11 @@ def ring_available() -> int:
     except OSError:
         return 0
     return size // _RING_ENTRY_BYTES
+
+
+def has_dirty_quota() -> bool:
+    """Whether KVM has the dirty quota of this repository's kernel patch"""
+    return _ask_kvm(_KVM_CHECK_EXTENSION, _KVM_CAP_DIRTY_QUOTA) > 0
 
 
 @functools.lru_cache(maxsize=None)

@@ -18,6 +18,10 @@
  * RESET_SHIM_UNMAP   so many microseconds pass after a vCPU's kvm_run has been
  *                    unmapped, in which nothing may touch it any more
  *
+ * And what the tests of the dirty quota need:
+ *
+ * RESET_SHIM_QUOTA   KVM says that it has this version of the interface
+ *
  * RESET_SHIM_LOG     this file grows by a byte for every call that was changed
  *
  * No lock is needed, since QEMU makes one such call at a time.
@@ -33,13 +37,16 @@
 #include <sys/mman.h>
 #include <linux/kvm.h>
 
+/* Not in the headers of the distribution */
+#define CAP_DIRTY_QUOTA 1000
+
 typedef int Ioctl(int fd, unsigned long request, void *argument);
 
 typedef int Munmap(void *address, size_t size);
 
 static Ioctl *real_ioctl;
 static Munmap *real_munmap;
-static int eintr, zero, parts, replug, unmap_us, log_fd = -1;
+static int eintr, zero, parts, replug, unmap_us, quota, log_fd = -1;
 static size_t kvm_run_size;
 
 static int number(const char *name)
@@ -60,6 +67,7 @@ static void __attribute__((constructor)) init(void)
     parts = number("RESET_SHIM_PARTS");
     replug = number("RESET_SHIM_REPLUG");
     unmap_us = number("RESET_SHIM_UNMAP");
+    quota = number("RESET_SHIM_QUOTA");
     if (log) {
         log_fd = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     }
@@ -125,6 +133,11 @@ int ioctl(int fd, unsigned long request, ...)
     if (replug && request == KVM_SET_CPUID2 && result < 0 && errno == EINVAL) {
         changed();
         result = 0;
+    }
+    if (quota && request == KVM_CHECK_EXTENSION &&
+        (long)argument == CAP_DIRTY_QUOTA) {
+        changed();
+        result = quota;
     }
     if (request == KVM_GET_VCPU_MMAP_SIZE && result > 0) {
         kvm_run_size = result;

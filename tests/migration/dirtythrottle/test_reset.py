@@ -13,8 +13,11 @@ import unittest
 
 from pathlib import Path
 
+from qemu.qmp.qmp_client import ExecuteError
+
 from guestperf.stressguest import Role, Vcpu
 
+from dirtythrottle import probe
 from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import Migration
 from dirtythrottle.vm import StressVM, wait_until
@@ -220,6 +223,40 @@ class HotplugTest(ShimTest):
         Migration(vm, dst, link=100, downtime=100).start().wait(
             "completed", EVENTUALLY)
         self.check_memory(dst)
+
+
+class QuotaProbeTest(ShimTest):
+    """A KVM that says of dirty quotas what QEMU does not expect"""
+
+    def limited_by_ring(self) -> str:
+        """QEMU's log, after a limit has held without quotas"""
+        vm = self.source((WRITER,))
+        full = self.rate(vm)
+        vm.limit(1)
+        self.wait_slow(vm, full)
+        vm.unlimit()
+        self.check_unlimited(vm, full)
+        vm.shutdown()
+        self.check_changed()
+        return vm.get_log()
+
+    def test_unknown_version(self) -> None:
+        self.change(RESET_SHIM_QUOTA=2)
+        log = self.limited_by_ring()
+        self.assertEqual(log.count("interface version 2, not 1"), 1, log)
+
+    def test_unknown_version_without_ring(self) -> None:
+        self.change(RESET_SHIM_QUOTA=2)
+        vm = self.source((WRITER,), ring=0)
+        with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
+            vm.set_capabilities("dirty-quota")
+
+    def test_cannot_be_enabled(self) -> None:
+        if probe.has_dirty_quota():
+            self.skipTest("this KVM has dirty quotas, they can be enabled")
+        self.change(RESET_SHIM_QUOTA=1)
+        log = self.limited_by_ring()
+        self.assertEqual(log.count("cannot be enabled"), 1, log)
 
 
 class SlotsTest(ThrottleTest):
