@@ -154,8 +154,8 @@ class MemoryFileTest(unittest.TestCase):
 
     def test_epoch(self):
         self.come_up()
-        self.assertEqual(self.guest.new_epoch(), 22)
-        self.assertEqual(self.guest.epoch, 22)
+        self.assertEqual(self.guest.new_epoch(), 23)
+        self.assertEqual(self.guest.epoch, 23)
 
 
 class EngineTest(unittest.TestCase):
@@ -163,7 +163,7 @@ class EngineTest(unittest.TestCase):
         engine = Engine("qemu", "elsewhere", "kernel", "initrd", "tcp",
                         guest="stress-guest")
         with self.assertRaisesRegex(Exception, "must be local"):
-            engine.run(Hardware(), Scenario("test"))
+            engine.run(Hardware(1, 1, [], [], [], []), Scenario("test"))
 
 
 if __name__ == "__main__":
