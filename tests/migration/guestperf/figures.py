@@ -5,8 +5,9 @@
 #
 
 """
-From a report with the stress guest's counters to the figures that tell one
-strategy from another. Pure functions of the report.
+From a report to the figures that tell one strategy from another. Pure
+functions of the report. Without the stress guest's counters there are none of
+the vCPUs and of the model.
 """
 
 import math
@@ -54,7 +55,16 @@ class Figures(object):
         self._iterations = max(progress._ram._iterations
                                for progress in history)
 
-        counters = report._counters
+        self._vcpus = []
+        self._stall = None
+        self._errors = None
+        self._model = None
+        self._time_percent = None
+        self._writers_percent = None
+        if report._counters is not None:
+            self._count(report._counters)
+
+    def _count(self, counters):
         self._vcpus = [self._vcpu(i) for i in range(len(counters._roles))]
         self._stall = max(
             (vcpu._stall for vcpu in self._vcpus if vcpu._stall is not None),
@@ -62,7 +72,7 @@ class Figures(object):
         self._errors = counters._errors and sum(counters._errors)
 
         rates = [vcpu._before for vcpu in self._vcpus]
-        self._model = model_of(report._scenario, counters._roles, rates)
+        self._model = model_of(self._report._scenario, counters._roles, rates)
         self._writers = writers_of(counters._roles, rates)
         self._time_percent, self._writers_percent = self._compare()
 
@@ -126,7 +136,7 @@ class Figures(object):
     def _compare(self):
         """How near the run came to what the model says is possible"""
         if not self._completed:
-            return 0.0, None
+            return 0, None
         if self._post_copy:
             # Writers are not slowed by the link but by what is missing, of
             # which the model knows nothing

@@ -122,7 +122,6 @@ class Watch(threading.Thread):
         """Let every vCPU at the destination look at all of its memory"""
         errors_at(self._dst.guest, PASSES, CHECK_SECONDS)
         self._errors = [vcpu.errors for vcpu in self._dst.guest.vcpus()]
-        print([(v.error_text(),v.passes,v.region_start,v.region_size) for v in self._dst.guest.vcpus()], [(v.error_text(),v.passes) for v in self._src.guest.vcpus()])
 
     def counters(self):
         return Counters([role.word() for role in self._src.roles],

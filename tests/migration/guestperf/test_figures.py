@@ -55,7 +55,8 @@ def report(rates, history, roles=("writer,mb=4", "reader,mb=4"),
            seconds=14, gaps=(20.0, 5.0), errors=(0, 0), **scenario):
     counters = Counters(list(roles), samples(rates, seconds), list(gaps),
                         errors and list(errors))
-    return Report(Hardware(), Scenario("test", **scenario), history,
+    return Report(Hardware(2, 1, [], [], [], []),
+                  Scenario("test", **scenario), history,
                   Timings([]), Timings([]), Timings([]), "qemu",
                   "localhost", "kernel", "initrd", "unix", 3,
                   "stress-guest", "kvm", counters)
