@@ -18,8 +18,8 @@ class Counters(object):
         self._roles = roles # List of words, as the guest's command line has
         self._samples = samples # List of Sample, in seconds since the epoch
         self._gaps = gaps # Longest gap of each vCPU, milliseconds
-        # Bad page visits of each vCPU at the destination, None if that was
-        # not looked at
+        # What each vCPU found damaged at the destination, None for nothing;
+        # None for all of them if that was not looked at
         self._errors = errors
 
     def timings(self):

@@ -57,7 +57,7 @@ class Figures(object):
 
         self._vcpus = []
         self._stall = None
-        self._errors = None
+        self._errors = None # What was damaged, None if nobody looked
         self._model = None
         self._time_percent = None
         self._writers_percent = None
@@ -69,7 +69,8 @@ class Figures(object):
         self._stall = max(
             (vcpu._stall for vcpu in self._vcpus if vcpu._stall is not None),
             default=None)
-        self._errors = counters._errors and sum(counters._errors)
+        if counters._errors is not None:
+            self._errors = [text for text in counters._errors if text]
 
         rates = [vcpu._before for vcpu in self._vcpus]
         self._model = model_of(self._report._scenario, counters._roles, rates)

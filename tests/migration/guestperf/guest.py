@@ -121,7 +121,7 @@ class Watch(threading.Thread):
     def check_memory(self):
         """Let every vCPU at the destination look at all of its memory"""
         errors_at(self._dst.guest, PASSES, CHECK_SECONDS)
-        self._errors = [vcpu.errors for vcpu in self._dst.guest.vcpus()]
+        self._errors = [vcpu.error_text() for vcpu in self._dst.guest.vcpus()]
 
     def counters(self):
         return Counters([role.word() for role in self._src.roles],

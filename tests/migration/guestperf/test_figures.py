@@ -52,7 +52,7 @@ def samples(rates, seconds):
 
 
 def report(rates, history, roles=("writer,mb=4", "reader,mb=4"),
-           seconds=14, gaps=(20.0, 5.0), errors=(0, 0), **scenario):
+           seconds=14, gaps=(20.0, 5.0), errors=(None, None), **scenario):
     counters = Counters(list(roles), samples(rates, seconds), list(gaps),
                         errors and list(errors))
     return Report(Hardware(2, 1, [], [], [], []),
@@ -89,7 +89,7 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual(figures._downtime, 300)
         self.assertEqual(figures._sent, 40 * MIB)
         self.assertEqual(figures._iterations, 4)
-        self.assertEqual(figures._errors, 0)
+        self.assertEqual(figures._errors, [])
 
     def test_slowed_vcpu(self):
         vcpu = Figures(report([slowed, steady], COMPLETED))._vcpus[0]
@@ -125,8 +125,8 @@ class FiguresTest(unittest.TestCase):
 
     def test_errors(self):
         figures = Figures(report([slowed, steady], COMPLETED,
-                                 errors=(1, 2)))
-        self.assertEqual(figures._errors, 3)
+                                 errors=(None, "one bad page")))
+        self.assertEqual(figures._errors, ["one bad page"])
         figures = Figures(report([slowed, steady], COMPLETED, errors=None))
         self.assertIsNone(figures._errors)
 

@@ -66,7 +66,7 @@ class CountersTest(unittest.TestCase):
         ["writer,mb=8", "reader,mb=8"],
         [Sample(100.0, (0, 50)), Sample(100.5, (PAGES_PER_GIB // 4, 50)),
          Sample(101.0, (PAGES_PER_GIB // 4, 50 + PAGES_PER_GIB))],
-        [1.5, 2.5], [0, 3])
+        [1.5, 2.5], [None, "one bad page"])
 
     def test_serialize(self):
         data = self.COUNTERS.serialize()

@@ -82,7 +82,7 @@ class SummaryTest(unittest.TestCase):
 
     def test_damaged_memory_shows(self):
         damaged = named("one")
-        damaged._counters._errors = [0, 1]
+        damaged._counters._errors = [None, "one bad page"]
         self.assertIn("DAMAGED", summary.text([damaged]))
         self.assertNotIn("DAMAGED", summary.text([named("one")]))
 
