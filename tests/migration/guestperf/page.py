@@ -52,7 +52,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem;
 dt { font-weight: 600; }
 dd { margin: 0; }
 .runs { display: grid; gap: 1rem; margin-top: 1rem;
-        grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)); }
+        grid-template-columns:
+          repeat(auto-fit, minmax(min(100%, 34rem), 1fr)); }
 details { background: var(--card); border: 1px solid var(--line);
           border-radius: 6px; padding: 0.5rem 0.8rem; min-width: 0; }
 summary { cursor: pointer; font-weight: 600; }
@@ -88,8 +89,10 @@ function draw(chart) {
   if (chart.offsetWidth === 0) {
     return;
   }
-  const text = getComputedStyle(document.body).color;
-  Plotly.relayout(chart, {'font.color': text, width: chart.parentNode.offsetWidth});
+  Plotly.relayout(chart, {
+    'font.color': getComputedStyle(document.body).color,
+    width: chart.parentNode.offsetWidth,
+  });
 }
 function drawAll() {
   document.querySelectorAll('.plotly-graph-div').forEach(draw);
