@@ -159,6 +159,25 @@ class MemoryFileTest(unittest.TestCase):
 
 
 class EngineTest(unittest.TestCase):
+    @staticmethod
+    def linux_args(ring=0, **kwargs):
+        engine = Engine("qemu", "localhost", "kernel", "initrd", **kwargs)
+        return engine._get_common_args(
+            Hardware(2, 1, [], [], [], [], dirty_ring_size=ring))
+
+    def test_linux_guest_as_ever(self):
+        args = self.linux_args()
+        self.assertEqual(args[:8], ["-accel", "kvm", "-cpu", "host",
+                                    "-kernel", "kernel", "-initrd", "initrd"])
+        self.assertTrue(args[args.index("-append") + 1].endswith(
+            " quiet ramsize=1"))
+        self.assertEqual(args[-4:], ["-m", "1536", "-smp", "2"])
+
+    def test_linux_guest_with_a_ring(self):
+        self.assertIn("kvm,dirty-ring-size=4096", self.linux_args(4096))
+        self.assertEqual(self.linux_args(accel="tcg")[:4],
+                         ["-accel", "tcg", "-cpu", "max"])
+
     def test_remote_destination(self):
         engine = Engine("qemu", "elsewhere", "kernel", "initrd", "tcp",
                         guest="stress-guest")
