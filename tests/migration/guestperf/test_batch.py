@@ -208,6 +208,10 @@ class ComparisonsTest(unittest.TestCase):
             {tuple(scenario.capabilities()) for scenario in selected},
             {(), ("auto-converge",), ("dirty-limit",), ("dirty-quota",),
              ("auto-converge", "dirty-quota"), ("postcopy-ram",)})
+        for scenario in selected:
+            if scenario._dirty_limit:
+                self.assertEqual(scenario._vcpu_dirty_limit,
+                                 scenario._bandwidth // 2)
         for what in ("_bandwidth", "_roles"):
             self.assertGreater(
                 len({repr(getattr(scenario, what))
