@@ -45,7 +45,7 @@ th { text-align: right; vertical-align: bottom; font-weight: 600;
      color: var(--soft); font-size: 0.85rem; }
 td { text-align: right; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; }
-td:first-child { font-weight: 600; }
+td:first-child { font-weight: 600; min-width: 9rem; }
 .bad { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem;
      color: var(--soft); font-size: 0.9rem; }

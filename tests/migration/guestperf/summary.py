@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
-import math
+import re
 
 from dirtythrottle import table
 
@@ -50,13 +50,19 @@ def title_of(report):
     return title
 
 
+def natural(text):
+    """A key by which 50 comes before 100"""
+    return [int(word) if word.isdecimal() else word
+            for word in re.split(r"(\d+)", text)]
+
+
 def group(reports):
-    """Groups, and the reports in them, in the order of their first"""
+    """Groups in the order of their titles, reports as they come"""
     groups = {}
     for report in reports:
         title = title_of(report)
         groups.setdefault(title, Group(title))._reports.append(report)
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda of: natural(of._title))
 
 
 def names(reports):
@@ -130,7 +136,3 @@ def text(reports):
             table.aligned(rows(of._reports))))
     pieces += ["%s: %s." % entry for entry in LEGEND]
     return "\n".join(pieces)
-
-
-def is_never(report):
-    return math.isinf(Figures(report)._total)

@@ -48,8 +48,8 @@ THROTTLED = [progress(0.1), throttled(2, "first-pass", 80),
 
 class SummaryTest(unittest.TestCase):
     def test_groups(self):
-        reports = [named("a-none", bandwidth=50),
-                   named("b-none", bandwidth=100),
+        reports = [named("b-none", bandwidth=100),
+                   named("a-none", bandwidth=50),
                    named("a-quota", bandwidth=50)]
         groups = summary.group(reports)
         self.assertEqual([len(of._reports) for of in groups], [2, 1])
