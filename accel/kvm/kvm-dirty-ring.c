@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <signal.h>
 #include <sys/ioctl.h>
 #include "qemu/atomic.h"
 #include "qemu/bitops.h"
@@ -211,18 +212,27 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 }
 
 /*
- * The ioctl may stop early for a signal, after a part of the work or none, and
- * tell so by a smaller number, 0 or -EINTR.  It goes on once the signal's
- * handler has run, which is before it is called again; so many idle calls in a
- * row mean that KVM and QEMU disagree on what was harvested.
+ * The ioctl may stop early, after a part of the work or none, and tell so by a
+ * smaller number, 0 or -EINTR.  So many idle calls in a row mean that KVM and
+ * QEMU disagree on what was harvested.
  */
 #define RESET_IDLE_MAX 1000
 
-/* Have KVM write-protect what was harvested.  Under kvm_slots_lock(). */
+/*
+ * Have KVM write-protect what was harvested.  Under kvm_slots_lock().
+ *
+ * Linux 6.16 and later let a pending signal end the ioctl, and then count up
+ * to 64 pages as reset that are still writable: what the guest writes there
+ * is lost to the migration.  vCPU threads are sent signals all the time, so
+ * no signal is let in meanwhile.
+ */
 static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
 {
     unsigned idle = 0;
+    sigset_t all, old;
 
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pages) {
         int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
 
@@ -238,6 +248,7 @@ static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
         pages -= ret;
         idle = 0;
     }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 /*

@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Since Linux 6.16 the ioctl gives up when a signal is pending: it has then
- * reset fewer entries than were harvested, or none.  This library, preloaded,
- * makes any kernel do so, and every time, as the environment says:
+ * reset fewer entries than were harvested, or none, and may have forgotten
+ * some pages.  This library, preloaded, ends a QEMU that lets signals in, and
+ * makes any kernel give up, every time, as the environment says:
  *
  * RESET_SHIM_EINTR  so many calls in a row fail with EINTR
  * RESET_SHIM_ZERO   so many calls in a row do nothing and return 0
@@ -31,6 +32,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -86,7 +88,12 @@ static int reset_rings(int fd, unsigned long request, void *argument)
     static int calls;
     static int rest, part;
     int result;
+    sigset_t blocked;
 
+    if (pthread_sigmask(SIG_BLOCK, NULL, &blocked) ||
+        !sigismember(&blocked, SIGUSR1)) {
+        abort();
+    }
     if (rest) {
         changed();
         result = rest < part ? rest : part;

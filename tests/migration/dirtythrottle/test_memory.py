@@ -58,6 +58,10 @@ class MemoryTest(ThrottleTest):
     def test_4_vcpus_ring_65536(self) -> None:
         self.migrate(4, 65536, "dirty-limit")
 
+    def test_kicked_all_the_time(self) -> None:
+        """Auto-converge sends vCPUs signals, whatever they are doing"""
+        self.migrate(2, 1024, "auto-converge")
+
     def test_reaper_ring_1024(self) -> None:
         self.migrate(4, 1024, "adaptive-reaper", link=FAST_LINK,
                      downtime=LONG_DOWNTIME)
