@@ -87,7 +87,8 @@ series: prepare
 
 clean:
 	rm -rf build/7.2 build/engine build/engine-asan build/engine-tsan \
-	    build/stress-guest build/check build/series build/series-tree
+	    build/stress-guest build/check build/guestperf-short build/series \
+	    build/series-tree
 
 distclean:
 	rm -rf build
