@@ -22,7 +22,7 @@ help:
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
 	@echo "                bench-engine (seconds) measures the arithmetic of an exit,"
-	@echo "                bench-guestperf (an hour for each binary) compares"
+	@echo "                bench-guestperf (30 minutes for each binary) compares"
 	@echo "                strategies over links and write rates, and draws a page"
 	@echo
 	@echo "make prepare    fetch QEMU 7.2 and lay files and patches over it (30 s);"
@@ -87,8 +87,8 @@ series: prepare
 
 clean:
 	rm -rf build/7.2 build/engine build/engine-asan build/engine-tsan \
-	    build/stress-guest build/check build/nested build/series \
-	    build/series-tree
+	    build/stress-guest build/check build/guestperf-short build/nested \
+	    build/series build/series-tree
 
 distclean:
 	rm -rf build

@@ -63,8 +63,8 @@ class StressVM(QEMUMachine):
     def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
                  accel: str = "kvm", incoming: bool = False,
                  smp: str | None = None, args: Sequence[str] = (),
-                 ram_mb: int = RAM_MB, wrapper: Sequence[str] = ()):
-        super().__init__(binary, wrapper=wrapper, qmp_timer=QMP_SECONDS)
+                 ram_mb: int = RAM_MB, **machine: Any):
+        super().__init__(binary, qmp_timer=QMP_SECONDS, **machine)
         self._ram = os.memfd_create("stress-guest")
         path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
         self.roles = tuple(roles)

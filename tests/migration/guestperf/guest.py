@@ -57,11 +57,11 @@ def roles_of(hardware, scenario):
     return roles
 
 
-def machine(binary, hardware, scenario, accel, args=(), wrapper=()):
+def machine(binary, hardware, scenario, accel, wrapper, where, args=()):
     return StressVM(binary, roles_of(hardware, scenario),
                     ring=hardware._dirty_ring_size, accel=accel,
                     args=args, ram_mb=int(hardware._mem * 1024),
-                    wrapper=wrapper)
+                    wrapper=wrapper, base_temp_dir=where)
 
 
 def gaps_of(guest):
