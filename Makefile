@@ -5,22 +5,25 @@
 
 PYTHON = /usr/bin/python3
 DIRTYTHROTTLE = tests/migration/dirtythrottle
-CHECKS = build unit qtest functional nested static
+GUESTPERF = build/qemu-7.2/tests/migration
+CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) bench \
-        bench-engine series clean distclean
+        bench-engine bench-guestperf series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end"
 	@echo "                (6 minutes from nothing, then under a minute)"
 	@echo "make check      build what is needed and run every test (20 minutes);"
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
-	@echo "                check-qtest, check-functional, check-static;"
-	@echo "                check-nested (3 minutes) needs no KVM"
+	@echo "                check-qtest, check-functional, check-guestperf,"
+	@echo "                check-static; check-nested (3 minutes) needs no KVM"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
-	@echo "                bench-engine (seconds) measures the arithmetic of an exit"
+	@echo "                bench-engine (seconds) measures the arithmetic of an exit,"
+	@echo "                bench-guestperf (an hour for each binary) compares"
+	@echo "                strategies over links and write rates, and draws a page"
 	@echo
 	@echo "make prepare    fetch QEMU 7.2 and lay files and patches over it (30 s);"
 	@echo "                QEMU_SRC=/path takes an unpacked QEMU 7.2 instead"
@@ -48,6 +51,20 @@ demo: build guest
 bench: build guest bench-engine
 	@PYTHONPATH=build/qemu-7.2/python:tests/migration PEERS="$(PEERS)" \
 	    $(PYTHON) $(DIRTYTHROTTLE)/bench.py $(BENCH_ARGS)
+ifeq ($(BENCH_ARGS),)
+	@$(MAKE) -s bench-guestperf
+endif
+
+# Continues where it was interrupted; build/guestperf has all of its results.
+bench-guestperf: build guest
+	@$(PYTHON) -B $(GUESTPERF)/guestperf-batch.py --resume \
+	    --binary build/7.2/qemu-system-x86_64 $(PEERS:%=--peer %) \
+	    --guest stress-guest --cpus 2 --mem 0.42 --dirty-ring-size 4096 \
+	    --sleep 4 --filter 'compr-throttle/*' --output build/guestperf
+	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py --text build/guestperf
+	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py build/guestperf \
+	    --output build/guestperf/comparison.html
+	@echo "The page is build/guestperf/comparison.html"
 
 # What the arithmetic costs at an exit; needs no QEMU.
 bench-engine: deps

@@ -3,8 +3,9 @@
  *
  * A vCPU looks at what it has dirtied when it is kicked because it owes a
  * penalty, when its ring is full, and when its budget is used up: its quota
- * makes it leave the guest then, or its own timer when that may be so.  It sleeps in its own thread, outside the BQL and outside
- * any lock, and only ever between two KVM_RUN.
+ * makes it leave the guest then, or its own timer when that may be so.  It
+ * sleeps in its own thread, outside the BQL and outside any lock, and only
+ * ever between two KVM_RUN.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -62,8 +62,9 @@ class StressVM(QEMUMachine):
 
     def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
                  accel: str = "kvm", incoming: bool = False,
-                 smp: str | None = None, args: Sequence[str] = ()):
-        super().__init__(binary, qmp_timer=QMP_SECONDS)
+                 smp: str | None = None, args: Sequence[str] = (),
+                 ram_mb: int = RAM_MB, wrapper: Sequence[str] = ()):
+        super().__init__(binary, wrapper=wrapper, qmp_timer=QMP_SECONDS)
         self._ram = os.memfd_create("stress-guest")
         path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
         self.roles = tuple(roles)
@@ -80,9 +81,9 @@ class StressVM(QEMUMachine):
             "-nodefaults", "-bios", "qboot.rom",
             "-accel", accel, "-cpu", cpu,
             "-smp", smp or str(len(roles)),
-            "-m", "%dM" % RAM_MB,
+            "-m", "%dM" % ram_mb,
             "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
-            "mem-path=%s" % (RAM_MB, path),
+            "mem-path=%s" % (ram_mb, path),
             "-machine", "pc,memory-backend=ram",
             "-kernel", elf_path(), "-append", cmdline(roles),
             *args)

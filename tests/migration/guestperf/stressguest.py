@@ -16,8 +16,8 @@ StressGuest(FILE) then reads them without the guest's or QEMU's help, and so
 without slowing either. tests/migration/stress-guest/README.rst has the layout.
 """
 
-import mmap
 import os
+import struct
 import time
 
 from dataclasses import dataclass
@@ -74,6 +74,22 @@ class Role:
                     key not in self._KEYS[self.kind]):
                 raise StressGuestError("%s does not take '%s'" %
                                        (self.kind, key))
+
+    @classmethod
+    def parse(cls, word):
+        """From what word() makes"""
+        kind, *options = word.split(",")
+        values = {}
+        for option in options:
+            key, _, value = option.partition("=")
+            if key not in ("rate", "mb", "pages", "on", "off"):
+                raise StressGuestError("unknown key '%s' in role '%s'" %
+                                       (key, word))
+            if not value.isdecimal():
+                raise StressGuestError("'%s' of role '%s' is not a number" %
+                                       (key, word))
+            values[key] = int(value)
+        return cls(kind, **values)
 
     def word(self):
         """The role as the guest's command line has it"""
@@ -143,8 +159,9 @@ class Vcpu:
                  self.error_found >> 32, self.error_found & 0xffffffff))
 
 
-# All fields but the time
+# All fields but the time, and where some of them are
 _BLOCK_WORDS = 16
+_OPS, _SEQUENCE = 4, 15
 
 
 def rate(earlier, later):
@@ -166,13 +183,15 @@ class StressGuest(object):
 
     At a migration's destination it is another file, so another StressGuest.
     The file may come into being later, but before wait_up() has returned no
-    other method works.
+    other method but ops() works.
+
+    The file is read and not mapped: looking at a page through a mapping would
+    bring it into being, and so keep post-copy from placing it there.
     """
 
     def __init__(self, path):
         self._path = str(path)
-        self._counters = None
-        self._epoch_page = None
+        self._fd = -1
 
     def __enter__(self):
         return self
@@ -181,40 +200,35 @@ class StressGuest(object):
         self.close()
 
     def close(self):
-        for view in (self._counters, self._epoch_page):
-            if view is not None:
-                mapping = view.obj
-                view.release()
-                mapping.close()
-        self._counters = None
-        self._epoch_page = None
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
     def _open(self):
-        """Map the counters; False if the file is not there yet"""
-        size = (1 + MAX_VCPUS) * PAGE_SIZE
+        """Open the file; False if it is not there yet"""
+        if self._fd >= 0:
+            return True
         try:
             fd = os.open(self._path, os.O_RDWR)
         except FileNotFoundError:
             return False
-        try:
-            if os.fstat(fd).st_size < COUNTERS + size:
-                return False
-            # Casting to 8 bytes makes each access one load or store
-            self._counters = memoryview(mmap.mmap(
-                fd, size, mmap.MAP_SHARED, mmap.PROT_READ,
-                offset=COUNTERS)).cast("Q")
-            self._epoch_page = memoryview(mmap.mmap(
-                fd, PAGE_SIZE, mmap.MAP_SHARED,
-                mmap.PROT_READ | mmap.PROT_WRITE, offset=COUNTERS)).cast("Q")
-        finally:
+        if os.fstat(fd).st_size < COUNTERS + (1 + MAX_VCPUS) * PAGE_SIZE:
             os.close(fd)
+            return False
+        self._fd = fd
         return True
 
-    def _word(self, index):
-        if self._counters is None:
-            raise StressGuestError("%s: not mapped, call wait_up() first" %
+    def _words(self, first, number):
+        """Some words of the counters, in units of 8 bytes"""
+        if self._fd < 0:
+            raise StressGuestError("%s: not open, call wait_up() first" %
                                    self._path)
-        return self._counters[index]
+        return struct.unpack("<%dQ" % number,
+                             os.pread(self._fd, 8 * number,
+                                      COUNTERS + 8 * first))
+
+    def _word(self, index):
+        return self._words(index, 1)[0]
 
     def _wait(self, what, timeout, condition):
         deadline = time.monotonic() + timeout
@@ -225,7 +239,7 @@ class StressGuest(object):
             time.sleep(_POLL_SECONDS)
 
     def _is_up(self):
-        if self._counters is None and not self._open():
+        if not self._open():
             return False
         if self._word(_MAGIC) != MAGIC:
             return False
@@ -270,20 +284,36 @@ class StressGuest(object):
     def epoch(self):
         return self._word(_EPOCH)
 
+    @staticmethod
+    def _block(i):
+        """Where vCPU i's block begins, in units of 8 bytes"""
+        return (1 + i) * PAGE_SIZE // 8
+
     def vcpu(self, i):
         """A snapshot of vCPU i's counters"""
         if not 0 <= i < self.nr_vcpus:
             raise StressGuestError("%s: no vCPU %d, there are %d" %
                                    (self._path, i, self.nr_vcpus))
-        first = (1 + i) * PAGE_SIZE // 8
-        last = first + _BLOCK_WORDS - 1
+        first = self._block(i)
         for _ in range(_SNAPSHOT_TRIES):
-            before = self._counters[last]
-            words = self._counters[first:last + 1].tolist()
+            before = self._word(first + _SEQUENCE)
+            words = self._words(first, _BLOCK_WORDS)
             now = time.monotonic()
-            if before == words[-1] == self._counters[last] and before % 2 == 0:
+            after = self._word(first + _SEQUENCE)
+            if before == words[_SEQUENCE] == after and before % 2 == 0:
                 break
         return Vcpu(ROLES[words[0]], *words[1:], time=now)
+
+    def ops(self, i):
+        """
+        Operations of vCPU i, 0 as long as it has not begun
+
+        At a migration's destination this may be asked at any time. Before the
+        guest runs there it is an earlier number of the source's, or 0.
+        """
+        if not self._open():
+            return 0
+        return self._word(self._block(i) + _OPS)
 
     def vcpus(self):
         return [self.vcpu(i) for i in range(self.nr_vcpus)]
@@ -297,5 +327,5 @@ class StressGuest(object):
         epoch again.
         """
         epoch = 1 + max([self.epoch] + [v.seen_epoch for v in self.vcpus()])
-        self._epoch_page[_EPOCH] = epoch
+        os.pwrite(self._fd, struct.pack("<Q", epoch), COUNTERS + 8 * _EPOCH)
         return epoch

@@ -1,0 +1,156 @@
+#
+# Migration test charts
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""
+From series to plotly's figures. They are as wide as the page and have no
+background, so that they fit any, and the page sets the colour of the text.
+"""
+
+from plotly import graph_objs as go
+from plotly.subplots import make_subplots
+
+# Readable on white and on black
+COLORS = ("#3b82f6", "#f97316", "#10a37f", "#c026d3", "#dc2626", "#b08900",
+          "#0891b2", "#84845a")
+GRID = "rgba(128, 128, 128, 0.3)"
+NEUTRAL = "#8a8f98"
+
+PHASE_COLORS = {
+    "first pass": "#8a8f98",
+    "watching": "#3b82f6",
+    "iterating": "#3b82f6",
+    "throttling": "#f97316",
+    "auto-converge": "#c026d3",
+    "cannot help": "#dc2626",
+    "fallback": "#c026d3",
+    "post-copy": "#10a37f",
+    "downtime": "#dc2626",
+}
+
+ROW_PIXELS = 150
+# For the title, the legend and the axis
+MARGIN_PIXELS = 130
+
+
+def color(index):
+    return COLORS[index % len(COLORS)]
+
+
+def line(series, name, index, dash="solid", group=None, shown=True,
+         unit="", tint=None):
+    times, values = series
+    return go.Scatter(
+        x=[round(time, 2) for time in times],
+        y=[None if value is None else round(value, 2) for value in values],
+        name=name, mode="lines", legendgroup=group or name,
+        showlegend=shown, hovertemplate="%{y:.4~g} " + unit,
+        line={"color": tint or color(index), "dash": dash, "width": 1.5})
+
+
+def panels(titles, height=ROW_PIXELS):
+    """Charts one above the other, with one time axis"""
+    figure = make_subplots(
+        rows=len(titles), cols=1, shared_xaxes=True,
+        vertical_spacing=0.3 / len(titles) / 1.6, subplot_titles=titles)
+    # Above the left end of each chart, where a narrow page has room for them
+    figure.update_annotations(x=0, xanchor="left", font_size=13)
+    figure.update_layout(
+        height=height * len(titles) + MARGIN_PIXELS,
+        margin={"l": 48, "r": 12, "t": 48, "b": 40},
+        paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)",
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": NEUTRAL,
+                 "activecolor": COLORS[0]},
+        hovermode="x unified", hoverlabel={"font": {"color": "#111"},
+                                           "bgcolor": "#f4f4f4"},
+        legend={"orientation": "h", "x": 0, "y": -0.09,
+                "yanchor": "top"})
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID,
+                        rangemode="tozero")
+    figure.update_xaxes(title_text="seconds since the migration began",
+                        title_standoff=4, row=len(titles), col=1)
+    return figure
+
+
+def add_phases(figure, series):
+    """What the migration was at, behind all charts"""
+    shown = set()
+    for begin, end, name in series.phases():
+        figure.add_vrect(
+            x0=begin, x1=end, line_width=0, opacity=0.16, layer="below",
+            fillcolor=PHASE_COLORS.get(name, NEUTRAL), row="all", col=1)
+        if name in shown or name == "setup":
+            continue
+        shown.add(name)
+        # A legend needs no room in the chart, where phases may be short
+        figure.add_trace(go.Scatter(
+            x=[None], y=[None], name=name, mode="markers",
+            legendgroup="phase " + name,
+            marker={"symbol": "square", "size": 11, "opacity": 0.5,
+                    "color": PHASE_COLORS.get(name, NEUTRAL)}),
+            row=1, col=1)
+
+
+def timeline(series):
+    """One migration: what it did, and what that did to the guest"""
+    figure = panels(["Throughput of each vCPU, % of before",
+                     "Dirty page rate and budget, MiB/s",
+                     "Penalty, % of the time",
+                     "Memory still to be sent, MiB"])
+    names = series.vcpu_names()
+    for i, points in enumerate(series.throughput()):
+        figure.add_trace(line(points, names[i], i, unit="%"), row=1, col=1)
+
+    for index, points in series.vcpu_dirty_rates():
+        figure.add_trace(line(points, names[index], index, shown=False,
+                              unit="MiB/s"), row=2, col=1)
+    if not series.vcpu_dirty_rates():
+        figure.add_trace(line(series.dirty_rate(), "dirty page rate", 5,
+                              unit="MiB/s"), row=2, col=1)
+    for points, name, dash in (
+            (series.budget(), "budget", "dash"),
+            (series.bandwidth(), "bandwidth", "dot")):
+        if points[0]:
+            figure.add_trace(line(points, name, 0, dash, unit="MiB/s",
+                                  tint=NEUTRAL), row=2, col=1)
+
+    for index, points in series.penalties():
+        figure.add_trace(line(points, names[index], index, shown=False,
+                              unit="%"), row=3, col=1)
+    if any(series.cpu_throttle()[1]) or not series.penalties():
+        figure.add_trace(line(series.cpu_throttle(), "auto-converge", 3,
+                              shown=any(series.cpu_throttle()[1]),
+                              unit="%"), row=3, col=1)
+    figure.update_yaxes(range=[0, 100], row=3, col=1)
+
+    figure.add_trace(line(series.remaining(), "still to be sent", 6,
+                          unit="MiB"), row=4, col=1)
+    add_phases(figure, series)
+    return figure
+
+
+def together(named_series):
+    """
+    Several strategies on one time axis
+
+    @named_series: (name, Series) of each
+    """
+    roles = []
+    for _, series in named_series:
+        roles += [name for name in series.vcpu_names() if name not in roles]
+    figure = panels(["vCPU %s, %% of before" % role for role in roles] +
+                    ["Memory still to be sent, MiB"], 170)
+    for i, (name, series) in enumerate(named_series):
+        shown = True
+        for role, points in zip(series.vcpu_names(), series.throughput()):
+            figure.add_trace(
+                line(points, name, i, group=name, shown=shown, unit="%"),
+                row=1 + roles.index(role), col=1)
+            shown = False
+        figure.add_trace(
+            line(series.remaining(), name, i, group=name, shown=shown,
+                 unit="MiB"), row=len(roles) + 1, col=1)
+    return figure

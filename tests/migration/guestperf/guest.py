@@ -1,0 +1,128 @@
+#
+# Migration test with the stress guest
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""
+The bare-metal guest of tests/migration/stress-guest, on both sides of a
+migration, and what it counts meanwhile.
+
+This needs QEMU's own Python package in the path.
+"""
+
+import threading
+import time
+
+from dataclasses import replace
+
+from guestperf.counters import Counters
+from guestperf.stressguest import Role, StressGuestError
+
+from dirtythrottle.experiments import errors_at
+from dirtythrottle.timeline import Sample
+from dirtythrottle.vm import StressVM
+
+# Two samples within the shortest stall that matters to people, 50 ms
+SAMPLE_SECONDS = 0.02
+
+# What the guest needs besides its regions, and where the PCI hole begins
+RESERVED_MB = 32
+LOW_MB = 3 * 1024
+
+UP_SECONDS = 60
+# A pass over its memory takes a slow guest that long
+CHECK_SECONDS = 120
+PASSES = 2
+
+
+def roles_of(hardware, scenario):
+    """
+    What each vCPU does: the scenario's roles by turns
+
+    Those that do not say how large their memory is share what there is.
+    """
+    words = scenario._roles or ["writer"]
+    roles = [Role.parse(words[i % len(words)])
+             for i in range(hardware._cpus)]
+    memory = min(int(hardware._mem * 1024), LOW_MB) - RESERVED_MB
+    share = memory // hardware._cpus
+    roles = [replace(role, mb=share)
+             if role.kind in ("writer", "reader", "burst") and not role.mb
+             else role for role in roles]
+    wanted = sum(role.mb or 0 for role in roles)
+    if wanted > memory:
+        raise StressGuestError("the vCPUs' roles need %d MiB and there are %d"
+                               % (wanted, memory))
+    return roles
+
+
+def machine(binary, hardware, scenario, accel, args=(), wrapper=()):
+    return StressVM(binary, roles_of(hardware, scenario),
+                    ring=hardware._dirty_ring_size, accel=accel,
+                    args=args, ram_mb=int(hardware._mem * 1024),
+                    wrapper=wrapper)
+
+
+def gaps_of(guest):
+    """Each vCPU's longest gap, in milliseconds"""
+    return [vcpu.max_gap_ns / 1e6 for vcpu in guest.vcpus()]
+
+
+class Watch(threading.Thread):
+    """
+    Sample the counters of both sides for as long as it is entered
+
+    The counters migrate with the guest, so the side that runs has the larger
+    ones.
+    """
+
+    def __init__(self, src, dst):
+        super(Watch, self).__init__(name="watch", daemon=True)
+        self._src = src
+        self._dst = dst
+        self._samples = []
+        self._gaps = None
+        self._errors = None
+        self._done = threading.Event()
+
+    def __enter__(self):
+        self._src.guest.wait_up(UP_SECONDS)
+        self._src.guest.wait_filled(UP_SECONDS)
+        self.start()
+        return self
+
+    def __exit__(self, *args):
+        self._done.set()
+        self.join()
+
+    def run(self):
+        guests = (self._src.guest, self._dst.guest)
+        while not self._done.wait(SAMPLE_SECONDS):
+            self._samples.append(Sample(time.time(), tuple(
+                max(guest.ops(i) for guest in guests)
+                for i in range(len(self._src.roles)))))
+
+    def begin(self):
+        """The migration begins: from now on count gaps"""
+        self._src.guest.new_epoch()
+        self._src.guest.wait_epoch()
+
+    def end(self, completed):
+        """The migration has ended: look at what it did to the guest"""
+        self._gaps = gaps_of(self._src.guest)
+        if not completed:
+            return
+        guest = self._dst.guest
+        guest.wait_up(UP_SECONDS)
+        self._gaps = [max(gaps) for gaps in
+                      zip(self._gaps, gaps_of(guest))]
+
+    def check_memory(self):
+        """Let every vCPU at the destination look at all of its memory"""
+        errors_at(self._dst.guest, PASSES, CHECK_SECONDS)
+        self._errors = [vcpu.error_text() for vcpu in self._dst.guest.vcpus()]
+
+    def counters(self):
+        return Counters([role.word() for role in self._src.roles],
+                        self._samples, self._gaps, self._errors)

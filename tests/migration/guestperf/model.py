@@ -1,0 +1,115 @@
+#
+# Migration test model: what is possible
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""
+What a pre-copy migration can reach, whoever slows the guest down.
+
+docs/devel/dirty-throttle.rst, "What is possible", derives it. All is in pages
+and seconds.
+"""
+
+import math
+
+from dataclasses import dataclass
+from typing import Sequence
+
+from guestperf.stressguest import PAGE_SIZE, Role
+
+MIB = 1024 * 1024
+
+# What a page needs in the stream besides its content: its address and flags
+PAGE_HEADER_BYTES = 8
+
+# The part of the link that writers may take: the default of migration
+# parameter throttle-trigger-threshold
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Somebody who writes a set of pages again and again"""
+    pages: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Model:
+    link: float                 # Pages per second
+    ram: int                    # Pages in use
+    writers: Sequence[Writer]
+    downtime: float             # Seconds
+
+    @property
+    def floor(self):
+        """The first pass over memory: no migration takes less"""
+        return self.ram / self.link
+
+    @property
+    def demand(self):
+        """What the writers dirty per second if nobody slows them down"""
+        return sum(writer.rate for writer in self.writers)
+
+    @property
+    def backlog(self):
+        """What is dirty after the first pass, but may not be"""
+        dirty = sum(min(writer.pages, writer.rate * self.floor)
+                    for writer in self.writers)
+        return max(dirty - self.link * self.downtime, 0)
+
+    def time(self, kept):
+        """
+        The least time until the switch-over
+
+        @kept: what the writers dirty per second after the first pass
+        """
+        if not self.backlog:
+            return self.floor
+        if kept >= self.link:
+            return math.inf
+        return self.floor + self.backlog / (self.link - kept)
+
+    @property
+    def possible_kept(self):
+        """What the writers may dirty per second after the first pass"""
+        if not self.backlog:
+            return self.demand
+        return min(self.demand, THRESHOLD * self.link)
+
+    @property
+    def possible_time(self):
+        """The least time until the switch-over in which they may do so"""
+        return self.time(self.possible_kept)
+
+
+def pages_of(role):
+    """How many pages one vCPU's region has"""
+    if role.kind == "hot":
+        return role.pages or 256
+    return (role.mb or 0) * MIB // PAGE_SIZE
+
+
+def writers_of(words, rates):
+    """Index and Writer of each vCPU that writes"""
+    writers = []
+    for index, (word, rate) in enumerate(zip(words, rates)):
+        role = Role.parse(word)
+        if role.kind in ("writer", "hot", "burst") and rate:
+            writers.append((index, Writer(pages_of(role), rate)))
+    return writers
+
+
+def model_of(scenario, words, rates):
+    """
+    The model of a scenario with the stress guest
+
+    @words: what each vCPU does
+    @rates: how many pages each of them visits per second if left alone
+    """
+    return Model(
+        scenario._bandwidth * MIB / (PAGE_SIZE + PAGE_HEADER_BYTES),
+        sum(pages_of(Role.parse(word)) for word in words),
+        tuple(writer for _, writer in writers_of(words, rates)),
+        scenario._downtime / 1000)

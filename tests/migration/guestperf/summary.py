@@ -1,0 +1,138 @@
+#
+# Migration test summary table
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import re
+
+from dirtythrottle import table
+
+from guestperf.figures import MIB, Figures
+
+HEADS = ("strategy", "total s", "downtime ms", "sent MiB", "stall ms",
+         "time, % of model", "writers, % of model")
+VCPU_HEADS = ("worst second %", "lost s")
+
+LEGEND = (
+    ("total", "until the guest runs at the destination; never: not within "
+              "the time that the scenario allows"),
+    ("stall", "the longest time for which any vCPU did nothing that was due"),
+    ("time, % of model", "how long it should take to how long it took, until "
+                         "the switch-over; 100 is as fast as possible at half "
+                         "of the link for the writers. Post-copy: of the "
+                         "time that one pass over memory takes"),
+    ("writers, % of model", "what writers dirtied after the first pass, in % "
+                            "of half of the link. More than 100: they kept "
+                            "more, and the migration took longer for it"),
+    ("worst second", "the least that a vCPU got done in any second, in % of "
+                     "what it did before the migration"),
+    ("lost", "work that a vCPU did not get done during the migration, in "
+             "seconds at its speed before; less than 0: it got faster, as "
+             "others left it their CPU time"),
+)
+
+
+class Group(object):
+    """The runs that differ in their strategy or their binary only"""
+
+    def __init__(self, title):
+
+        self._title = title
+        self._reports = []
+
+
+def title_of(report):
+    scenario = report._scenario
+    title = "Link %g MiB/s" % scenario._bandwidth
+    if scenario._roles:
+        title += ", " + " and ".join(scenario._roles)
+    return title
+
+
+def natural(text):
+    """A key by which 50 comes before 100"""
+    return [int(word) if word.isdecimal() else word
+            for word in re.split(r"(\d+)", text)]
+
+
+def group(reports):
+    """Groups in the order of their titles, reports as they come"""
+    groups = {}
+    for report in reports:
+        title = title_of(report)
+        groups.setdefault(title, Group(title))._reports.append(report)
+    return sorted(groups.values(), key=lambda of: natural(of._title))
+
+
+def names(reports):
+    """What tells the reports of a group apart"""
+    full = [report._scenario._name for report in reports]
+    prefix = ""
+    if len(set(full)) > 1:
+        words = [name.split("-") for name in full]
+        common = 0
+        while all(len(w) > common + 1 for w in words) and (
+                len({w[common] for w in words}) == 1):
+            common += 1
+        prefix = "".join(word + "-" for word in words[0][:common])
+    return [name[len(prefix):] +
+            (" (%s)" % report._label if report._label else "")
+            for name, report in zip(full, reports)]
+
+
+def vcpu_names(reports):
+    """The vCPUs that any of the reports has, in their order"""
+    found = []
+    for report in reports:
+        for i, vcpu in enumerate(Figures(report)._vcpus):
+            name = "%d %s" % (i, vcpu._role)
+            if name not in found:
+                found.append(name)
+    return found
+
+
+def rows(reports):
+    """The table: heads, then a line for each report"""
+    vcpus = vcpu_names(reports)
+    lines = [list(HEADS) + ["%s %s" % (vcpu, head) for vcpu in vcpus
+                            for head in VCPU_HEADS]]
+    for name, report in zip(names(reports), reports):
+        figures = Figures(report)
+        if figures._errors:
+            name += ", MEMORY DAMAGED"
+        line = [name] + [table.number(value) for value in (
+            figures._total, figures._downtime, round(figures._sent / MIB),
+            figures._stall, figures._time_percent,
+            figures._writers_percent)]
+        of = {"%d %s" % (i, vcpu._role): vcpu
+              for i, vcpu in enumerate(figures._vcpus)}
+        for vcpu in vcpus:
+            values = (of[vcpu]._worst, of[vcpu]._lost) if vcpu in of else (
+                None, None)
+            line += [table.number(value) for value in values]
+        lines.append(line)
+    return lines
+
+
+def machine(report):
+    """What all runs have in common"""
+    hardware = report._hardware
+    words = ["%d vCPUs" % hardware._cpus, "%g GiB" % hardware._mem,
+             report._accel.upper()]
+    if hardware._dirty_ring_size:
+        words.append("dirty ring %d" % hardware._dirty_ring_size)
+    words.append("downtime limit %d ms" % report._scenario._downtime)
+    words.append(report._binary)
+    return ", ".join(words)
+
+
+def text(reports):
+    """All groups for a terminal"""
+    pieces = []
+    for of in group(reports):
+        pieces.append("%s\n(%s)\n\n%s\n" % (
+            of._title, machine(of._reports[0]),
+            table.aligned(rows(of._reports))))
+    pieces += ["%s: %s." % entry for entry in LEGEND]
+    return "\n".join(pieces)

@@ -1,0 +1,189 @@
+#
+# Migration test stress guest: its roles, its counters, reports with them
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import os
+import struct
+import tempfile
+import unittest
+
+from guestperf import stressguest
+# It puts QEMU's own Python package into the path, which the guest needs
+from guestperf.engine import Engine
+from guestperf.counters import PAGES_PER_GIB, Counters
+from guestperf.guest import RESERVED_MB, roles_of
+from guestperf.hardware import Hardware
+from guestperf.report import Report
+from guestperf.scenario import Scenario
+from guestperf.stressguest import Role, StressGuest, StressGuestError
+from guestperf.timings import Timings
+
+from dirtythrottle.timeline import Sample
+
+
+def words(cpus, mem, roles):
+    return [role.word() for role in
+            roles_of(Hardware(cpus=cpus, mem=mem),
+                     Scenario("test", roles=roles))]
+
+
+class RolesTest(unittest.TestCase):
+    def test_there_and_back(self):
+        for word in ("idle", "writer,rate=5,mb=2", "reader,mb=1",
+                     "hot,rate=9,pages=256", "burst,rate=1,mb=2,on=3,off=4"):
+            self.assertEqual(Role.parse(word).word(), word)
+
+    def test_bad(self):
+        for word in ("wirter", "writer,size=5", "writer,rate=x", "writer,mb",
+                     "reader,pages=4"):
+            with self.assertRaises(StressGuestError, msg=word):
+                Role.parse(word)
+
+    def test_by_turns(self):
+        self.assertEqual(
+            words(3, 1, ["writer,mb=8", "idle"]),
+            ["writer,mb=8", "idle", "writer,mb=8"])
+
+    def test_memory_is_shared(self):
+        share = (512 - RESERVED_MB) // 2
+        self.assertEqual(words(2, 0.5, ["writer", "reader,mb=7"]),
+                         ["writer,mb=%d" % share, "reader,mb=7"])
+        self.assertEqual(words(2, 0.5, None), ["writer,mb=%d" % share] * 2)
+
+    def test_no_more_than_below_4_gib(self):
+        self.assertEqual(words(1, 8, ["writer"]),
+                         ["writer,mb=%d" % (3 * 1024 - RESERVED_MB)])
+
+    def test_too_much(self):
+        with self.assertRaises(StressGuestError):
+            words(2, 0.25, ["writer,mb=200"])
+
+
+class CountersTest(unittest.TestCase):
+    COUNTERS = Counters(
+        ["writer,mb=8", "reader,mb=8"],
+        [Sample(100.0, (0, 50)), Sample(100.5, (PAGES_PER_GIB // 4, 50)),
+         Sample(101.0, (PAGES_PER_GIB // 4, 50 + PAGES_PER_GIB))],
+        [1.5, 2.5], [None, "one bad page"])
+
+    def test_serialize(self):
+        data = self.COUNTERS.serialize()
+        back = Counters.deserialize(data)
+        self.assertEqual(vars(back), vars(self.COUNTERS))
+        self.assertEqual(sorted(data),
+                         ["errors", "gaps", "ops", "roles", "times"])
+
+    def test_none(self):
+        self.assertIsNone(Counters.deserialize(None))
+
+    def test_timings(self):
+        # Half a second for a quarter of a GiB; standing still has no record
+        self.assertEqual(
+            [(r._tid, r._timestamp, r._value) for r in
+             self.COUNTERS.timings()._records],
+            [(0, 100.5, 2000), (1, 101.0, 1000)])
+
+    def test_report(self):
+        report = Report(Hardware(), Scenario("test", roles=["writer"]), [],
+                        self.COUNTERS.timings(), Timings([]), Timings([]),
+                        "qemu", "localhost", "kernel", "initrd", "unix", 3,
+                        "stress-guest", "tcg", self.COUNTERS)
+        data = report.serialize()
+        back = Report.from_json(report.to_json())
+        self.assertEqual(back.serialize(), data)
+        self.assertEqual((back._guest, back._accel),
+                         ("stress-guest", "tcg"))
+        self.assertEqual(back._scenario._roles, ["writer"])
+
+    def test_older_report(self):
+        report = Report(Hardware(), Scenario("old"), [], Timings([]),
+                        Timings([]), Timings([]), "qemu", "localhost",
+                        "kernel", "initrd", "unix", 3)
+        data = report.serialize()
+        for name in ("guest", "accel", "counters"):
+            del data[name]
+        back = Report.deserialize(data)
+        self.assertEqual((back._guest, back._accel, back._counters),
+                         ("linux", "kvm", None))
+
+
+class MemoryFileTest(unittest.TestCase):
+    """Reading a guest's RAM, here a file that we made up"""
+
+    def setUp(self):
+        file = self.enterContext(tempfile.NamedTemporaryFile())
+        file.truncate(stressguest.COUNTERS + 17 * stressguest.PAGE_SIZE)
+        self.file = file
+        self.guest = self.enterContext(StressGuest(file.name))
+
+    def put(self, offset, *values):
+        self.file.seek(stressguest.COUNTERS + offset)
+        self.file.write(struct.pack("<%dQ" % len(values), *values))
+        self.file.flush()
+
+    def come_up(self):
+        self.put(0, stressguest.MAGIC, 2 << 32 | stressguest.VERSION, 1000,
+                 stressguest.RUNNING, 0)
+        self.put(2 * stressguest.PAGE_SIZE, 2, *range(11, 25), 8)
+        self.guest.wait_up(1)
+
+    def test_block(self):
+        self.come_up()
+        vcpu = self.guest.vcpu(1)
+        self.assertEqual((vcpu.role, vcpu.ops, vcpu.passes, vcpu.errors,
+                          vcpu.max_gap_ns, vcpu.sequence),
+                         ("reader", 14, 15, 16, 20, 8))
+
+    def test_ops(self):
+        self.assertEqual(self.guest.ops(1), 0)
+        self.come_up()
+        self.assertEqual((self.guest.ops(0), self.guest.ops(1)), (0, 14))
+
+    def test_looking_brings_no_page_into_being(self):
+        fd = os.memfd_create("looked-at")
+        try:
+            os.truncate(fd, stressguest.COUNTERS +
+                        17 * stressguest.PAGE_SIZE)
+            with StressGuest("/proc/self/fd/%d" % fd) as guest:
+                self.assertEqual(guest.ops(3), 0)
+            self.assertEqual(os.fstat(fd).st_blocks, 0)
+        finally:
+            os.close(fd)
+
+    def test_epoch(self):
+        self.come_up()
+        self.assertEqual(self.guest.new_epoch(), 23)
+        self.assertEqual(self.guest.epoch, 23)
+
+
+class EngineTest(unittest.TestCase):
+    @staticmethod
+    def linux_args(ring=0, **kwargs):
+        engine = Engine("qemu", "localhost", "kernel", "initrd", **kwargs)
+        return engine._get_common_args(
+            Hardware(2, 1, [], [], [], [], dirty_ring_size=ring))
+
+    def test_linux_guest_as_ever(self):
+        args = self.linux_args()
+        self.assertEqual(args[:8], ["-accel", "kvm", "-cpu", "host",
+                                    "-kernel", "kernel", "-initrd", "initrd"])
+        self.assertTrue(args[args.index("-append") + 1].endswith(
+            " quiet ramsize=1"))
+        self.assertEqual(args[-4:], ["-m", "1536", "-smp", "2"])
+
+    def test_linux_guest_with_a_ring(self):
+        self.assertIn("kvm,dirty-ring-size=4096", self.linux_args(4096))
+        self.assertEqual(self.linux_args(accel="tcg")[:4],
+                         ["-accel", "tcg", "-cpu", "max"])
+
+    def test_remote_destination(self):
+        engine = Engine("qemu", "elsewhere", "kernel", "initrd", "tcp",
+                        guest="stress-guest")
+        with self.assertRaisesRegex(Exception, "must be local"):
+            engine.run(Hardware(1, 1, [], [], [], []), Scenario("test"))
+
+
+if __name__ == "__main__":
+    unittest.main()

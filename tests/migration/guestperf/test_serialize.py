@@ -1,0 +1,145 @@
+#
+# Migration test reports: what is written is read again
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import inspect
+import unittest
+
+from guestperf.hardware import Hardware
+from guestperf.progress import Progress, ProgressStats
+from guestperf.scenario import Scenario
+from guestperf.throttle import Throttle
+
+# As query-migrate has it
+INFO = {
+    "status": "active",
+    "dirty-throttle": {
+        "mode": "quota", "mechanism": "dirty-ring", "phase": "cannot-help",
+        "phase-time": 1843, "reason": "floor", "fallback": True,
+        "bandwidth": 95.5, "budget": 47.75, "device-rate": 0.5,
+        "pool": 4096, "expected-time": 2103, "ring-full-exits": 12,
+        "reaper": {"interval": 250, "reaps": 3, "pages": 9, "new-pages": 5,
+                   "time": 70},
+        "vcpus": [{"cpu-index": 1, "rate": 45.9, "limit": 25, "quota": 46.7,
+                   "debt": 65536, "throttled": 71.5, "penalty-time": 1301,
+                   "penalties": 167, "ring-full-exits": 12}],
+    },
+}
+
+STATS = ProgressStats(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+
+
+def fields_apart(cls, first):
+    """An object whose fields all differ from each other and their defaults"""
+    names = inspect.signature(cls).parameters
+    return {name: first + i for i, name in enumerate(names)}
+
+
+class SerializeTest(unittest.TestCase):
+    def check_same(self, cls, fields):
+        """Serialize and deserialize change nothing and drop nothing"""
+        there = cls(**fields)
+        back = cls.deserialize(there.serialize())
+        self.assertEqual(vars(back), vars(there))
+        self.assertEqual(sorted(map(repr, vars(back).values())),
+                         sorted(map(repr, fields.values())))
+
+    def test_hardware(self):
+        self.check_same(Hardware, fields_apart(Hardware, 100))
+
+    def test_scenario(self):
+        self.check_same(Scenario, fields_apart(Scenario, 10000))
+
+    def test_throttle(self):
+        there = Throttle.from_info(INFO)
+        back = Throttle.deserialize(there.serialize())
+        self.assertEqual(back.serialize(), there.serialize())
+        self.assertEqual(vars(back._vcpus[0]), vars(there._vcpus[0]))
+
+    def test_progress(self):
+        there = Progress("active", STATS, 1.5, 100, 101, 102, 103, 104, 105,
+                         106, Throttle.from_info(INFO))
+        data = there.serialize()
+        self.assertEqual(data["throttle"]["vcpus"][0]["penalty_time"], 1301)
+        self.assertEqual(Progress.deserialize(data).serialize(), data)
+        self.assertEqual(
+            Progress.deserialize(data)._dirty_limit_ring_full_time, 106)
+
+
+class QueryMigrateTest(unittest.TestCase):
+    def test_members(self):
+        throttle = Throttle.from_info(INFO)
+        self.assertEqual(
+            (throttle._mode, throttle._mechanism, throttle._phase,
+             throttle._reason, throttle._fallback, throttle._bandwidth,
+             throttle._budget, throttle._device_rate, throttle._pool,
+             throttle._expected_time, throttle._ring_full_exits,
+             throttle._reaper_interval),
+            ("quota", "dirty-ring", "cannot-help", "floor", True, 95.5,
+             47.75, 0.5, 4096, 2103, 12, 250))
+        self.assertEqual(
+            list(throttle._vcpus[0].serialize().values()),
+            [1, 45.9, 25, 46.7, 65536, 71.5, 1301, 167, 12])
+
+    def test_optional_members(self):
+        info = dict(INFO["dirty-throttle"])
+        for name in ("mechanism", "reason", "pool", "expected-time",
+                     "reaper"):
+            del info[name]
+        info["vcpus"] = [{key: value for key, value in vcpu.items()
+                          if key not in ("limit", "quota")}
+                         for vcpu in info["vcpus"]]
+        throttle = Throttle.from_info({"dirty-throttle": info})
+        self.assertIsNone(throttle._reaper_interval)
+        self.assertIsNone(throttle._pool)
+        self.assertIsNone(throttle._vcpus[0]._quota)
+
+    def test_no_throttle(self):
+        self.assertIsNone(Throttle.from_info({"status": "active"}))
+
+
+class OlderReportTest(unittest.TestCase):
+    """What QEMU 7.2's own guestperf wrote still loads"""
+
+    HARDWARE = {"cpus": 2, "mem": 4, "src_mem_bind": ["0"],
+                "dst_mem_bind": ["1"], "src_cpu_bind": ["2"],
+                "dst_cpu_bind": ["3"], "prealloc_pages": True,
+                "huge_pages": False, "locked_pages": True}
+    SCENARIO = {"name": "old", "downtime": 400, "bandwidth": 100,
+                "max_iters": 20, "max_time": 60, "pause": True,
+                "pause_iters": 3, "post_copy": False, "post_copy_iters": 4,
+                "auto_converge": True, "auto_converge_step": 7,
+                "compression_mt": False, "compression_mt_threads": 2,
+                "compression_xbzrle": True, "compression_xbzrle_cache": 9,
+                "multifd": False, "multifd_channels": 8}
+    PROGRESS = {"status": "completed", "ram": STATS.serialize(), "now": 2.5,
+                "duration": 1, "downtime": 2, "downtime_expected": 3,
+                "setup_time": 4, "throttle_pcent": 5}
+
+    def check_loads(self, cls, data):
+        """What was there is unchanged, what was not is at its default"""
+        loaded = cls.deserialize(data).serialize()
+        self.assertEqual({key: loaded[key] for key in data}, data)
+        return {key: loaded[key] for key in loaded if key not in data}
+
+    def test_hardware(self):
+        self.assertEqual(self.check_loads(Hardware, self.HARDWARE),
+                         {"dirty_ring_size": 0})
+
+    def test_scenario(self):
+        added = self.check_loads(Scenario, self.SCENARIO)
+        self.assertEqual(
+            {key: added[key] for key in (
+                "dirty_limit", "dirty_quota", "adaptive_reaper")},
+            {"dirty_limit": False, "dirty_quota": False,
+             "adaptive_reaper": False})
+
+    def test_progress(self):
+        self.assertIsNone(
+            self.check_loads(Progress, self.PROGRESS)["throttle"])
+
+
+if __name__ == "__main__":
+    unittest.main()

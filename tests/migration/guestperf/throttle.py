@@ -1,0 +1,120 @@
+#
+# Migration test dirty throttle progress
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""What query-migrate tells of the dirty throttle, at one moment"""
+
+
+class VcpuThrottle(object):
+
+    def __init__(self, index, rate, limit=None, quota=None, debt=0,
+                 throttled=0, penalty_time=0, penalties=0,
+                 ring_full_exits=0):
+
+        self._index = index
+        self._rate = rate # MiB per second
+        self._limit = limit # MiB per second, None for no limit
+        self._quota = quota # MiB per second, None for no quota
+        self._debt = debt # bytes
+        self._throttled = throttled # percentage of the last second
+        self._penalty_time = penalty_time # milliseconds
+        self._penalties = penalties
+        self._ring_full_exits = ring_full_exits
+
+    @classmethod
+    def from_info(cls, info):
+        return cls(info["cpu-index"],
+                   info["rate"],
+                   info.get("limit"),
+                   info.get("quota"),
+                   info["debt"],
+                   info["throttled"],
+                   info["penalty-time"],
+                   info["penalties"],
+                   info["ring-full-exits"])
+
+    def serialize(self):
+        return {
+            "index": self._index,
+            "rate": self._rate,
+            "limit": self._limit,
+            "quota": self._quota,
+            "debt": self._debt,
+            "throttled": self._throttled,
+            "penalty_time": self._penalty_time,
+            "penalties": self._penalties,
+            "ring_full_exits": self._ring_full_exits,
+        }
+
+    @classmethod
+    def deserialize(cls, data):
+        return cls(**data)
+
+
+class Throttle(object):
+
+    def __init__(self, mode, phase, bandwidth, budget, device_rate, vcpus,
+                 mechanism=None, reason=None, fallback=False, pool=None,
+                 expected_time=None, ring_full_exits=0, reaper_interval=None):
+
+        self._mode = mode # 'limit', 'quota', or 'limit-and-quota'
+        self._phase = phase
+        self._bandwidth = bandwidth # MiB per second
+        self._budget = budget # MiB per second
+        self._device_rate = device_rate # MiB per second
+        self._vcpus = vcpus # List of VcpuThrottle
+        self._mechanism = mechanism
+        self._reason = reason # Why it cannot help, None if it can
+        self._fallback = fallback # Whether auto-converge has taken over
+        self._pool = pool # bytes, None without quotas
+        self._expected_time = expected_time # milliseconds, None for never
+        self._ring_full_exits = ring_full_exits
+        self._reaper_interval = reaper_interval # milliseconds
+
+    @classmethod
+    def from_info(cls, info):
+        """From query-migrate's answer; None if there is no throttle"""
+        info = info.get("dirty-throttle")
+        if info is None:
+            return None
+        return cls(info["mode"],
+                   info["phase"],
+                   info["bandwidth"],
+                   info["budget"],
+                   info["device-rate"],
+                   [VcpuThrottle.from_info(vcpu) for vcpu in info["vcpus"]],
+                   info.get("mechanism"),
+                   info.get("reason"),
+                   info["fallback"],
+                   info.get("pool"),
+                   info.get("expected-time"),
+                   info["ring-full-exits"],
+                   info.get("reaper", {}).get("interval"))
+
+    def serialize(self):
+        return {
+            "mode": self._mode,
+            "phase": self._phase,
+            "bandwidth": self._bandwidth,
+            "budget": self._budget,
+            "device_rate": self._device_rate,
+            "vcpus": [vcpu.serialize() for vcpu in self._vcpus],
+            "mechanism": self._mechanism,
+            "reason": self._reason,
+            "fallback": self._fallback,
+            "pool": self._pool,
+            "expected_time": self._expected_time,
+            "ring_full_exits": self._ring_full_exits,
+            "reaper_interval": self._reaper_interval,
+        }
+
+    @classmethod
+    def deserialize(cls, data):
+        if data is None:
+            return None
+        fields = dict(data)
+        fields["vcpus"] = [VcpuThrottle.deserialize(vcpu)
+                           for vcpu in data["vcpus"]]
+        return cls(**fields)
