@@ -6,7 +6,6 @@
 
 import os
 import shlex
-import subprocess
 import tempfile
 import time
 import unittest
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from guestperf.stressguest import Role, Vcpu
 
+from dirtythrottle import kvmshim
 from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import Migration
 from dirtythrottle.vm import StressVM, wait_until
@@ -40,11 +40,7 @@ class ShimTest(ThrottleTest):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.dir = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cls.shim = os.path.join(cls.dir, "reset-shim.so")
-        source = Path(__file__).with_name("reset-shim.c")
-        subprocess.run([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror",
-                        "-shared", "-fPIC", "-o", cls.shim, str(source)],
-                       check=True)
+        cls.shim = kvmshim.build(cls.dir, "reset-shim.c")
 
     def change(self, **environment: int) -> None:
         """From now on VMs get the library, with this environment"""

@@ -62,8 +62,9 @@ class StressVM(QEMUMachine):
 
     def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
                  accel: str = "kvm", incoming: bool = False,
-                 smp: str | None = None, args: Sequence[str] = ()):
-        super().__init__(binary, qmp_timer=QMP_SECONDS)
+                 smp: str | None = None, args: Sequence[str] = (),
+                 wrapper: Sequence[str] = ()):
+        super().__init__(binary, qmp_timer=QMP_SECONDS, wrapper=wrapper)
         self._ram = os.memfd_create("stress-guest")
         path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
         self.roles = tuple(roles)
