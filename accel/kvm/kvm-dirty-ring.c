@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <signal.h>
 #include <sys/ioctl.h>
 #include "qemu/atomic.h"
 #include "qemu/bitops.h"
@@ -208,18 +209,27 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 }
 
 /*
- * The ioctl may stop early for a signal, after a part of the work or none, and
- * tell so by a smaller number, 0 or -EINTR.  It goes on once the signal's
- * handler has run, which is before it is called again; so many idle calls in a
- * row mean that KVM and QEMU disagree on what was harvested.
+ * The ioctl may stop early, after a part of the work or none, and tell so by a
+ * smaller number, 0 or -EINTR.  So many idle calls in a row mean that KVM and
+ * QEMU disagree on what was harvested.
  */
 #define RESET_IDLE_MAX 1000
 
-/* Have KVM write-protect what was harvested.  Under kvm_slots_lock(). */
+/*
+ * Have KVM write-protect what was harvested.  Under kvm_slots_lock().
+ *
+ * Signals wait meanwhile.  There is a KVM that, when it stops early, has taken
+ * up to 64 entries back whose pages it does not protect any more: writes to
+ * them are lost for the migration.  A vCPU thread has signals often, each time
+ * that it is to look at its ring.
+ */
 static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
 {
     unsigned idle = 0;
+    sigset_t all, old;
 
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pages) {
         int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
 
@@ -235,6 +245,7 @@ static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
         pages -= ret;
         idle = 0;
     }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 /*

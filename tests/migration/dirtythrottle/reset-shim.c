@@ -11,6 +11,9 @@
  * RESET_SHIM_ZERO   so many calls in a row do nothing and return 0
  * RESET_SHIM_PARTS  the result of one real call is reported in so many parts
  *
+ * RESET_SHIM_BLOCKED  abort if SIGUSR1, with which vCPUs are kicked, could stop
+ *                     a real call early
+ *
  * And for what the tests of hotplug need:
  *
  * RESET_SHIM_REPLUG  a vCPU that has run may come back: some versions of KVM
@@ -19,6 +22,7 @@
  *                    unmapped, in which nothing may touch it any more
  *
  * RESET_SHIM_LOG     this file grows by a byte for every call that was changed
+ *                    or checked
  *
  * No lock is needed, since QEMU makes one such call at a time.
  */
@@ -27,6 +31,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,7 +44,7 @@ typedef int Munmap(void *address, size_t size);
 
 static Ioctl *real_ioctl;
 static Munmap *real_munmap;
-static int eintr, zero, parts, replug, unmap_us, log_fd = -1;
+static int eintr, zero, parts, blocked, replug, unmap_us, log_fd = -1;
 static size_t kvm_run_size;
 
 static int number(const char *name)
@@ -58,6 +63,7 @@ static void __attribute__((constructor)) init(void)
     eintr = number("RESET_SHIM_EINTR");
     zero = number("RESET_SHIM_ZERO");
     parts = number("RESET_SHIM_PARTS");
+    blocked = number("RESET_SHIM_BLOCKED");
     replug = number("RESET_SHIM_REPLUG");
     unmap_us = number("RESET_SHIM_UNMAP");
     if (log) {
@@ -70,6 +76,17 @@ static void changed(void)
     if (log_fd >= 0 && write(log_fd, ".", 1) != 1) {
         abort();
     }
+}
+
+static void check_blocked(void)
+{
+    sigset_t mask;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    if (!sigismember(&mask, SIGUSR1)) {
+        abort();
+    }
+    changed();
 }
 
 static int reset_rings(int fd, unsigned long request, void *argument)
@@ -98,6 +115,9 @@ static int reset_rings(int fd, unsigned long request, void *argument)
     }
     calls = 0;
 
+    if (blocked) {
+        check_blocked();
+    }
     result = real_ioctl(fd, request, argument);
     if (parts < 2 || result < 2) {
         return result;

@@ -89,6 +89,14 @@ class ResetTest(ShimTest):
         self.migrate(RESET_SHIM_EINTR=1, RESET_SHIM_ZERO=1,
                      RESET_SHIM_PARTS=3)
 
+    def test_signals_wait(self) -> None:
+        """
+        A KVM may forget to protect pages when it is interrupted
+
+        Real kicks come at that moment too rarely for a test.
+        """
+        self.migrate(RESET_SHIM_BLOCKED=1)
+
 
 class HotplugTest(ShimTest):
     """A vCPU that is being created or unplugged has no ring to look at"""
