@@ -112,14 +112,18 @@ def _shared(kind: str, vcpus: int, rate: int | None = None,
 def _reaper_rows() -> list[Row]:
     """Where nothing is throttled, but rings get full"""
     rows = []
-    for name, title, share in (
-            ("steady", "60 000 pages/s",
-             lambda n: _shared("writer", n, _TOGETHER)),
-            ("fast", "as fast as they can", lambda n: _shared("writer", n)),
-            ("burst", "60 000 pages/s for 0.3 of each s",
-             lambda n: _shared("burst", n, _TOGETHER, on=300, off=700)),
-            ("idle", "no writes", lambda n: _shared("reader", n, _TOGETHER))):
-        for ring in (1024, 4096, 65536):
+    for ring in (1024, 4096, 65536):
+        for name, title, share in (
+                ("steady", "60 000 pages/s",
+                 lambda n: _shared("writer", n, _TOGETHER)),
+                ("fast", "as fast as they can",
+                 lambda n: _shared("writer", n)),
+                ("burst", "60 000 pages/s for 0.3 of each s",
+                 lambda n: _shared("burst", n, _TOGETHER, on=300, off=700)),
+                ("hot", "the same half a ring again and again",
+                 lambda n, pages=ring // 2: (Role("hot", pages=pages),) * n),
+                ("idle", "no writes",
+                 lambda n: _shared("reader", n, _TOGETHER))):
             for vcpus in (1, 2, 4):
                 rows.append(Row(
                     "reaper-%s-ring%d-vcpus%d" % (name, ring, vcpus),
