@@ -130,6 +130,12 @@ def _reaper_rows() -> list[Row]:
                     "%s, ring %d, %d vCPUs" % (title, ring, vcpus),
                     Reap(), Scenario(roles=share(vcpus), ring=ring),
                     BY_REAPER, first=False))
+        rows.append(Row(
+            "reaper-mixed-ring%d-vcpus2" % ring,
+            "one fast, one the same half a ring again, ring %d" % ring, Reap(),
+            Scenario(roles=(Role("writer", mb=_TOGETHER_MB // 2),
+                            Role("hot", pages=ring // 2)), ring=ring),
+            BY_REAPER, first=False))
     return rows
 
 
