@@ -8,10 +8,10 @@ from typing import Any
 
 from guestperf.stressguest import Role
 
-from dirtythrottle import vm
 from dirtythrottle.base import ThrottleTest
 from dirtythrottle.migration import Migration
 from dirtythrottle.timeline import Progress
+from dirtythrottle.vm import StressVM
 
 # Under emulation, a guest dirties a few ten thousand pages/s at most. This
 # writer is at all its pages again before the link has sent them. The reader
@@ -21,7 +21,7 @@ LINK = 10
 
 # 16 MiB below the vCPUs' regions, and what QEMU needs above them. To find out
 # that more memory is empty would take most of a migration.
-vm.RAM_MB = 64
+RAM_MB = 64
 
 # Two levels of emulation, and two cores at most that do it all
 EVENTUALLY = 180
@@ -29,6 +29,12 @@ EVENTUALLY = 180
 
 class MigrateTest(ThrottleTest):
     """Tests of migrations that converge only if the writer is slowed"""
+
+    def source(self, *args: Any, **options: Any) -> StressVM:
+        return super().source(*args, ram_mb=RAM_MB, **options)
+
+    def destination(self, *args: Any, **options: Any) -> StressVM:
+        return super().destination(*args, ram_mb=RAM_MB, **options)
 
     def migrate(self, ring: int, capability: str,
                 **parameters: Any) -> list[dict[str, Any]]:

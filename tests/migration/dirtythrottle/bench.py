@@ -179,7 +179,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse_args(argv)
     if args.list:
         for row in ROWS:
-            print("%-20s %s" % (row.name, row.title))
+            print("%-30s %s" % (row.name, row.title))
         return 0
     if not probe.kvm_available() or not probe.ring_available():
         print("bench: needs KVM with a dirty ring, nothing was measured",

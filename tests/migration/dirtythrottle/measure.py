@@ -100,6 +100,11 @@ def share(part: float | None, whole: float | None) -> float | None:
     return 100 * part / whole
 
 
+def per(whole: float, number: int) -> float | None:
+    """How much each of @number has of @whole"""
+    return whole / number if number else None
+
+
 def mb(operations: float | None) -> float | None:
     """Operations, each of them on one page, in MiB"""
     if operations is None:

@@ -5,12 +5,15 @@
  *
  * Since Linux 6.16 the ioctl gives up when a signal is pending: it has then
  * reset fewer entries than were harvested, or none, and may have forgotten
- * some pages.  This library, preloaded, ends a QEMU that lets signals in, and
- * makes any kernel give up, every time, as the environment says:
+ * some pages.  This library, preloaded, makes any kernel give up, every time,
+ * as the environment says:
  *
  * RESET_SHIM_EINTR  so many calls in a row fail with EINTR
  * RESET_SHIM_ZERO   so many calls in a row do nothing and return 0
  * RESET_SHIM_PARTS  the result of one real call is reported in so many parts
+ *
+ * RESET_SHIM_BLOCKED  abort if SIGUSR1, with which vCPUs are kicked, could stop
+ *                     a real call early
  *
  * And for what the tests of hotplug need:
  *
@@ -24,6 +27,7 @@
  * RESET_SHIM_QUOTA   KVM says that it has this version of the interface
  *
  * RESET_SHIM_LOG     this file grows by a byte for every call that was changed
+ *                    or checked
  *
  * No lock is needed, since QEMU makes one such call at a time.
  */
@@ -48,7 +52,7 @@ typedef int Munmap(void *address, size_t size);
 
 static Ioctl *real_ioctl;
 static Munmap *real_munmap;
-static int eintr, zero, parts, replug, unmap_us, quota, log_fd = -1;
+static int eintr, zero, parts, blocked, replug, unmap_us, quota, log_fd = -1;
 static size_t kvm_run_size;
 
 static int number(const char *name)
@@ -67,6 +71,7 @@ static void __attribute__((constructor)) init(void)
     eintr = number("RESET_SHIM_EINTR");
     zero = number("RESET_SHIM_ZERO");
     parts = number("RESET_SHIM_PARTS");
+    blocked = number("RESET_SHIM_BLOCKED");
     replug = number("RESET_SHIM_REPLUG");
     unmap_us = number("RESET_SHIM_UNMAP");
     quota = number("RESET_SHIM_QUOTA");
@@ -82,18 +87,23 @@ static void changed(void)
     }
 }
 
+static void check_blocked(void)
+{
+    sigset_t mask;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    if (!sigismember(&mask, SIGUSR1)) {
+        abort();
+    }
+    changed();
+}
+
 static int reset_rings(int fd, unsigned long request, void *argument)
 {
     /* calls since the last real one; entries that are not yet reported */
     static int calls;
     static int rest, part;
     int result;
-    sigset_t blocked;
-
-    if (pthread_sigmask(SIG_BLOCK, NULL, &blocked) ||
-        !sigismember(&blocked, SIGUSR1)) {
-        abort();
-    }
     if (rest) {
         changed();
         result = rest < part ? rest : part;
@@ -113,6 +123,9 @@ static int reset_rings(int fd, unsigned long request, void *argument)
     }
     calls = 0;
 
+    if (blocked) {
+        check_blocked();
+    }
     result = real_ioctl(fd, request, argument);
     if (parts < 2 || result < 2) {
         return result;

@@ -12,13 +12,15 @@ from guestperf.stressguest import Role
 from dirtythrottle.experiments import (
     Cancel, Converge, Experiment, Holds, Raise, Stop
 )
+from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.scenario import (
-    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER, WRITER,
-    Scenario, Throttle
+    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER,
+    REAPER_1S, REAPER_ADAPTIVE, REAPER_GEARS, WRITER, Scenario, Throttle
 )
 
 BY_LIMIT = (DIRTY_LIMIT, COMMAND)
 BY_ITSELF = (DIRTY_QUOTA, AUTO_CONVERGE)
+BY_REAPER = (REAPER_1S, REAPER_GEARS, REAPER_ADAPTIVE)
 
 # Two writers and two readers share the memory that one pair has otherwise
 _HALF = (Role("writer", rate=50000, mb=100), Role("reader", mb=100))
@@ -93,4 +95,62 @@ def _quota_rows() -> list[Row]:
     ]
 
 
-ROWS = _limit_rows() + _quota_rows()
+# What all writers of a row with the reaper dirty together, in pages/s: 234
+# MiB/s, less than half of what two cores can do
+_TOGETHER = 60000
+# More pages than the largest ring has entries
+_TOGETHER_MB = 400
+
+
+def _shared(kind: str, vcpus: int, rate: int | None = None,
+            mb: int = _TOGETHER_MB, **options: int) -> Sequence[Role]:
+    """Roles of vCPUs that do and have the same"""
+    return (Role(kind, rate=rate and rate // vcpus, mb=mb // vcpus,
+                 **options),) * vcpus
+
+
+def _reaper_rows() -> list[Row]:
+    """Where nothing is throttled, but rings get full"""
+    rows = []
+    for ring in (1024, 4096, 65536):
+        for name, title, share in (
+                ("steady", "60 000 pages/s",
+                 lambda n: _shared("writer", n, _TOGETHER)),
+                ("fast", "as fast as they can",
+                 lambda n: _shared("writer", n)),
+                ("burst", "60 000 pages/s for 0.3 of each s",
+                 lambda n: _shared("burst", n, _TOGETHER, on=300, off=700)),
+                ("hot", "the same half a ring again and again",
+                 lambda n, pages=ring // 2: (Role("hot", pages=pages),) * n),
+                ("idle", "no writes",
+                 lambda n: _shared("reader", n, _TOGETHER))):
+            for vcpus in (1, 2, 4):
+                rows.append(Row(
+                    "reaper-%s-ring%d-vcpus%d" % (name, ring, vcpus),
+                    "%s, ring %d, %d vCPUs" % (title, ring, vcpus),
+                    Reap(), Scenario(roles=share(vcpus), ring=ring),
+                    BY_REAPER, first=False))
+        rows.append(Row(
+            "reaper-mixed-ring%d-vcpus2" % ring,
+            "one fast, one the same half a ring again, ring %d" % ring, Reap(),
+            Scenario(roles=(Role("writer", mb=_TOGETHER_MB // 2),
+                            Role("hot", pages=ring // 2)), ring=ring),
+            BY_REAPER, first=False))
+    return rows
+
+
+def _scaling_rows() -> list[Row]:
+    """What a full ring costs when many are, and who else wants the BQL"""
+    rows = []
+    for suffix, title, busy in (("", "", False),
+                                ("-bql", ", BQL busy", True)):
+        for vcpus in (1, 2, 4, 8, 16):
+            rows.append(Row(
+                "ring-full-scaling-vcpus%d%s" % (vcpus, suffix),
+                "ring 1024 full, %d vCPUs%s" % (vcpus, title), Full(busy),
+                Scenario(roles=_shared("writer", vcpus), ring=1024),
+                (REAPER_1S,)))
+    return rows
+
+
+ROWS = _limit_rows() + _quota_rows() + _reaper_rows() + _scaling_rows()

@@ -22,16 +22,20 @@ class Throttle:
     name: str
     # Migration capabilities; a binary must know them all
     capabilities: Sequence[str] = ()
+    # More of them that it must know, though they stay off
+    knows: Sequence[str] = ()
     # Migration parameters, before the limit is put into those that take it
     parameters: Mapping[str, Any] = field(default_factory=dict)
     # The limit is set by command before the migration begins
     by_command: bool = False
     # The limit goes into this parameter
     limit_parameter: str | None = None
+    # The reaper's interval comes from a gear table; see gears-shim.c
+    gears: bool = False
 
     def works_with(self, binary: str) -> bool:
         return all(probe.has_capability(binary, name)
-                   for name in self.capabilities)
+                   for name in (*self.capabilities, *self.knows))
 
     def all_parameters(self, limit: int | None) -> dict[str, Any]:
         parameters = dict(self.parameters)
@@ -46,6 +50,11 @@ DIRTY_LIMIT = Throttle("dirty-limit", capabilities=("dirty-limit",),
                        limit_parameter="vcpu_dirty_limit")
 DIRTY_QUOTA = Throttle("dirty-quota", capabilities=("dirty-quota",))
 AUTO_CONVERGE = Throttle("auto-converge", capabilities=("auto-converge",))
+
+REAPER_1S = Throttle("1 s reaper")
+# The table shortens the wait of this series' reaper; others wait otherwise
+REAPER_GEARS = Throttle("gears", knows=("adaptive-reaper",), gears=True)
+REAPER_ADAPTIVE = Throttle("adaptive", capabilities=("adaptive-reaper",))
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,10 @@ class FigureTest(unittest.TestCase):
         self.assertIsNone(measure.share(None, 4))
         self.assertIsNone(measure.share(1, 0))
 
+    def test_per(self):
+        self.assertEqual(measure.per(6, 4), 1.5)
+        self.assertIsNone(measure.per(0, 0))
+
     def test_mb(self):
         self.assertEqual(measure.mb(256), 1)
         self.assertIsNone(measure.mb(None))
