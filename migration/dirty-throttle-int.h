@@ -47,6 +47,11 @@ typedef struct DirtyThrottle {
     unsigned nr_vcpus;
     DirtyThrottleVcpu *vcpus;
 
+    /*
+     * Atomic: a copy of the capability, for a thread that lives before and
+     * after the migration object does.
+     */
+    bool adaptive_reaper;
     /* any budget is limited; also read without the lock, by vCPU threads */
     bool in_service;
 

@@ -75,7 +75,12 @@ bool dirty_throttle_in_service(void)
 
 bool dirty_throttle_adaptive_reaper(void)
 {
-    return migrate_adaptive_reaper();
+    return qatomic_read(&dirty_throttle.adaptive_reaper);
+}
+
+void dirty_throttle_capabilities_changed(void)
+{
+    qatomic_set(&dirty_throttle.adaptive_reaper, migrate_adaptive_reaper());
 }
 
 bool dirty_throttle_migration_limits(void)

@@ -98,6 +98,9 @@ void dirty_throttle_vcpu_reset(int cpu_index);
 /* Count an exit because of a full ring.  Any thread, no BQL needed. */
 void dirty_throttle_ring_full(int cpu_index);
 
+/* Capabilities were set, or have their first values.  With the BQL held. */
+void dirty_throttle_capabilities_changed(void);
+
 /*
  * Whether dirty rings are harvested when it is time for them, instead of all
  * of them once a second.  Any thread.
