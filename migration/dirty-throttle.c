@@ -135,7 +135,7 @@ bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
     bool due;
 
     QEMU_LOCK_GUARD(&vcpu->lock);
-    dirty_ring_pace_look(&vcpu->ring, entries, throttle_now_ns());
+    dirty_ring_pace_look(&vcpu->ring, entries, fill, throttle_now_ns());
     due = dirty_ring_pace_due(&vcpu->ring, fill, ring_pages, age_ns);
     if (due) {
         fill = 0;
@@ -187,6 +187,7 @@ void dirty_throttle_ring_full(int cpu_index)
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     vcpu->v.ring_full_exits++;
+    dirty_ring_pace_full(&vcpu->ring, throttle_now_ns());
 }
 
 /* How vCPUs fare as of the latest look.  Called with t->lock held. */

@@ -253,7 +253,7 @@ static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
 
 /*
  * So many entries are harvested and reset before the slots lock is given to
- * those who wait for it.  That takes about 100 us, some 20 ns for each.  A
+ * those who wait for it.  That takes about 180 us, some 43 ns for each.  A
  * reset makes all vCPUs flush their TLBs, and therefore batches are not small.
  */
 #define REAP_BATCH_PAGES 4096

@@ -60,7 +60,20 @@ int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages)
  */
 #define RING_MEMORY_NS 8000000000LL
 
-void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, int64_t now_ns)
+/*
+ * How often a harvest is put off.  Each time may cost a full ring, which is
+ * little in such a time.
+ */
+#define RING_PUT_OFF_NS 8000000000LL
+
+/* It does not rest that is more than a sixteenth beyond where it did. */
+static bool ring_pace_rests(const DirtyRingPace *p, uint32_t fill)
+{
+    return p->rest_pages && fill <= p->rest_pages + p->rest_pages / 16;
+}
+
+void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
+                          int64_t now_ns)
 {
     int64_t took_ns = now_ns - p->looked_ns;
     uint64_t pps = 0;
@@ -71,13 +84,24 @@ void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, int64_t now_ns)
     if (p->looked_ns) {
         if (entries > p->entries) {
             pps = (entries - p->entries) * 1000000 / (took_ns / 1000);
+        } else if (p->put_off_ns == p->looked_ns) {
+            p->rest_pages = fill;
         }
         p->peak_pps -= p->peak_pps * MIN(took_ns, RING_MEMORY_NS) /
                        RING_MEMORY_NS;
         p->peak_pps = MAX(p->peak_pps, pps);
     }
+    if (!ring_pace_rests(p, fill)) {
+        p->rest_pages = 0;
+    }
     p->looked_ns = now_ns;
     p->entries = MAX(entries, p->entries);
+}
+
+void dirty_ring_pace_full(DirtyRingPace *p, int64_t now_ns)
+{
+    p->rest_pages = 0;
+    p->put_off_ns = now_ns;
 }
 
 /*
@@ -98,10 +122,12 @@ static int64_t ring_pace_lasts_ns(const DirtyRingPace *p, uint32_t fill,
                        : DIRTY_REAP_MAX_NS;
 }
 
-bool dirty_ring_pace_due(const DirtyRingPace *p, uint32_t fill,
-                         uint32_t ring_pages, int64_t age_ns)
+bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
+                         int64_t age_ns)
 {
-    if (!fill || age_ns >= DIRTY_REAP_MAX_NS) {
+    int64_t lasts_ns = ring_pace_lasts_ns(p, fill, ring_pages);
+
+    if (!fill || age_ns >= DIRTY_REAP_MAX_NS || !lasts_ns) {
         return fill;
     }
     /*
@@ -109,8 +135,15 @@ bool dirty_ring_pace_due(const DirtyRingPace *p, uint32_t fill,
      * the next look.  Below a quarter, waiting is safe for it; and what fills
      * faster will be full at times anyway, but is not harvested for little.
      */
-    return fill >= ring_pages / 4 &&
-           ring_pace_lasts_ns(p, fill, ring_pages) < DIRTY_REAP_MIN_NS;
+    if (fill < ring_pages / 4 || lasts_ns >= DIRTY_REAP_MIN_NS ||
+        ring_pace_rests(p, fill)) {
+        return false;
+    }
+    if (!p->put_off_ns || p->looked_ns - p->put_off_ns >= RING_PUT_OFF_NS) {
+        p->put_off_ns = p->looked_ns;
+        return false;
+    }
+    return true;
 }
 
 int64_t dirty_ring_pace_next_ns(const DirtyRingPace *p, uint32_t fill,

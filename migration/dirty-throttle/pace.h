@@ -84,6 +84,13 @@ typedef struct DirtyRingPace {
     uint64_t entries;
     /* the fastest it has filled of late, in entries/s */
     uint64_t peak_pps;
+    /*
+     * It fills no further than this: what is written again and again has
+     * room.  0: nothing of that kind is known.
+     */
+    uint32_t rest_pages;
+    /* when a harvest was last put off to find out */
+    int64_t put_off_ns;
 } DirtyRingPace;
 
 /**
@@ -92,9 +99,14 @@ typedef struct DirtyRingPace {
  * @p: all zero at first
  * @entries: entries there have ever been; less than before counts as the
  *           same, and at most 2^40 more can have come
+ * @fill: of those, the ones not harvested yet
  * @now_ns: the time, above 0
  */
-void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, int64_t now_ns);
+void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
+                          int64_t now_ns);
+
+/* The ring was full before it was found to be due. */
+void dirty_ring_pace_full(DirtyRingPace *p, int64_t now_ns);
 
 /**
  * dirty_ring_pace_due: does a ring have to be harvested now?
@@ -108,9 +120,13 @@ void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, int64_t now_ns);
  * the guest writes again.  So it is due when waiting for the next look could
  * bring it beyond three quarters, but not below one; and when it was not
  * harvested for DIRTY_REAP_MAX_NS, so that a dirty sync finds little to do.
+ *
+ * A hot set fills its part of the ring at once, each time that it is harvested,
+ * and no more; its rate says that the ring will be full, which is wrong.  So
+ * once in a while a harvest is put off to see if the ring rests where it is.
  */
-bool dirty_ring_pace_due(const DirtyRingPace *p, uint32_t fill,
-                         uint32_t ring_pages, int64_t age_ns);
+bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
+                         int64_t age_ns);
 
 /**
  * dirty_ring_pace_next_ns: when to look at a ring again
