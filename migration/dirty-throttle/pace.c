@@ -127,7 +127,7 @@ bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
 {
     int64_t lasts_ns = ring_pace_lasts_ns(p, fill, ring_pages);
 
-    if (!fill || age_ns >= DIRTY_REAP_MAX_NS || !lasts_ns) {
+    if (age_ns >= DIRTY_REAP_MAX_NS || !lasts_ns) {
         return fill;
     }
     /*

@@ -113,7 +113,7 @@ void dirty_ring_pace_full(DirtyRingPace *p, int64_t now_ns);
  *
  * @p: how fast it fills
  * @fill: entries not harvested yet, 0..@ring_pages
- * @ring_pages: entries it has room for, 1..2^32
+ * @ring_pages: entries it has room for, 4..2^32
  * @age_ns: how long ago it was harvested
  *
  * A full ring stops its vCPU, and a harvest costs a fault for every page that

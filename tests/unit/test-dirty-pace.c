@@ -175,6 +175,20 @@ static void test_ring_of_a_steady_writer_is_never_full(void)
     }
 }
 
+/* The fastest that a ring can follow: half of it between two looks */
+static void test_ring_of_a_fast_writer(void)
+{
+    for (int lasts_ms = 20; lasts_ms < 40; lasts_ms++) {
+        Ring r = { .ring_pages = 4096, .now_ns = 1 };
+        uint64_t pps = 4096 * 1000 / (lasts_ms + 1);
+
+        ring_run(&r, pps, 3000 * MS);
+        ring_forget_what_happened(&r);
+        ring_run(&r, pps, 4000 * MS);
+        g_assert_cmpuint(r.full, ==, 0);
+    }
+}
+
 static void test_ring_of_a_writer_that_pauses_is_never_full(void)
 {
     for (int i = 0; i < 1000; i++) {
@@ -265,6 +279,53 @@ static void test_ring_of_a_large_hot_set(void)
     g_assert_cmpuint(r.pace.rest_pages, ==, 0);
 }
 
+/* Half full is early enough for a ring that lasts long. */
+static void test_ring_that_lasts(void)
+{
+    DirtyRingPace p = { .put_off_ns = 1 };
+
+    dirty_ring_pace_look(&p, 0, 0, 1000 * MS);
+    dirty_ring_pace_look(&p, 2000, 2000, 1100 * MS);
+    g_assert_false(dirty_ring_pace_due(&p, 2000, 4096, 100 * MS));
+    /* 1072 pages to three quarters, at 20000 pages/s */
+    g_assert_cmpint(dirty_ring_pace_next_ns(&p, 2000, 4096, 100 * MS), ==,
+                    1072 * MS / 20);
+}
+
+/* Only a look that follows a harvest put off tells that a ring rests. */
+static void test_ring_of_a_pause_is_no_rest(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_look(&p, 0, 0, 1000 * MS);
+    dirty_ring_pace_look(&p, 2000, 2000, 1010 * MS);
+    dirty_ring_pace_full(&p, 1005 * MS);
+    dirty_ring_pace_look(&p, 2000, 2000, 1020 * MS);
+    g_assert_cmpuint(p.rest_pages, ==, 0);
+}
+
+/* A harvest is put off once, not again and again. */
+static void test_ring_put_off_once(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_look(&p, 0, 0, 1000 * MS);
+    dirty_ring_pace_look(&p, 2000, 2000, 1010 * MS);
+    g_assert_false(dirty_ring_pace_due(&p, 2000, 4096, 10 * MS));
+    dirty_ring_pace_look(&p, 2500, 2500, 1020 * MS);
+    g_assert_true(dirty_ring_pace_due(&p, 2500, 4096, 20 * MS));
+}
+
+static void test_ring_counts_from_0_again(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_look(&p, 5000, 0, 1000 * MS);
+    dirty_ring_pace_look(&p, 0, 0, 1010 * MS);
+    dirty_ring_pace_look(&p, 5000, 0, 1020 * MS);
+    g_assert_cmpuint(p.peak_pps, ==, 0);
+}
+
 /* A writer that was caught at a pause does not rest when it goes on. */
 static void test_ring_full_at_rest(void)
 {
@@ -299,7 +360,7 @@ static void test_ring_any_input_stays_in_range(void)
     uint64_t entries = 0;
 
     for (int i = 0; i < 100000; i++) {
-        uint32_t ring_pages = 1u << g_test_rand_int_range(0, 32);
+        uint32_t ring_pages = 1u << g_test_rand_int_range(2, 32);
         uint32_t fill = (uint32_t)g_test_rand_int() % ring_pages;
         int64_t age_ns = g_test_rand_int() *
                          (1LL << g_test_rand_int_range(0, 31));
@@ -330,6 +391,12 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-pace/random", test_any_input_stays_in_range);
     g_test_add_func("/dirty-pace/ring/steady",
                     test_ring_of_a_steady_writer_is_never_full);
+    g_test_add_func("/dirty-pace/ring/fast", test_ring_of_a_fast_writer);
+    g_test_add_func("/dirty-pace/ring/lasts", test_ring_that_lasts);
+    g_test_add_func("/dirty-pace/ring/no-rest",
+                    test_ring_of_a_pause_is_no_rest);
+    g_test_add_func("/dirty-pace/ring/put-off", test_ring_put_off_once);
+    g_test_add_func("/dirty-pace/ring/restart", test_ring_counts_from_0_again);
     g_test_add_func("/dirty-pace/ring/pauses",
                     test_ring_of_a_writer_that_pauses_is_never_full);
     g_test_add_func("/dirty-pace/ring/idle", test_ring_of_an_idle_guest);
