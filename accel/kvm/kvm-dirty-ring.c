@@ -17,7 +17,6 @@
 #include "qemu/bitops.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
-#include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "kvm-dirty.h"
 #include "trace.h"

@@ -14,7 +14,7 @@
 #include "migration/dirty-throttle.h"
 #include "sysemu/kvm_int.h"
 
-/* One vCPU's dirty ring, and what is needed to make the vCPU pay */
+/* One vCPU's dirty ring and quota, and what is needed to make it pay */
 typedef struct KVMDirtyVcpu {
     CPUState *cpu;
     int kvm_fd;
