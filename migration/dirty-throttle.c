@@ -615,7 +615,8 @@ void dirty_throttle_migration_synced(uint64_t iteration,
 
 void dirty_throttle_migration_progress(uint64_t sent_bytes,
                                        uint64_t remaining_bytes,
-                                       uint64_t switchover_bytes)
+                                       uint64_t switchover_bytes,
+                                       int64_t window_ms)
 {
     DirtyThrottle *t = &dirty_throttle;
 
@@ -627,5 +628,5 @@ void dirty_throttle_migration_progress(uint64_t sent_bytes,
                           qemu_real_host_page_size(),
                           throttle_bytes_to_pages(remaining_bytes),
                           throttle_bytes_to_pages(switchover_bytes),
-                          throttle_now_ns());
+                          window_ms, throttle_now_ns());
 }

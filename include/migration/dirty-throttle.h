@@ -232,12 +232,15 @@ void dirty_throttle_migration_synced(uint64_t iteration,
  * @sent_bytes: everything sent since it began, over all channels
  * @remaining_bytes: what this iteration still has to send
  * @switchover_bytes: what can be sent within the downtime limit
+ * @window_ms: when the present one of those spans began in which the sender
+ *             keeps to max-bandwidth; any clock, not 0
  *
  * Migration thread, several times a second.
  */
 void dirty_throttle_migration_progress(uint64_t sent_bytes,
                                        uint64_t remaining_bytes,
-                                       uint64_t switchover_bytes);
+                                       uint64_t switchover_bytes,
+                                       int64_t window_ms);
 
 /* Whether the migration leaves the guest's speed to the dirty throttle. */
 bool dirty_throttle_migration_in_charge(void);

@@ -9,8 +9,8 @@
 #include "engine.h"
 
 /*
- * A link that has told nothing for so long is stuck; while it is healthy it
- * tells at least every 100 ms.
+ * A window that lasts so long means that the link is stuck.  They are 100 ms
+ * long, and a sender that is not stuck ends them within another 50.
  */
 #define STUCK_NS 250000000LL
 
@@ -51,37 +51,52 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
         e->device_pps = found > by_vcpus ? rate_pps(found - by_vcpus, took_ns)
                                          : 0;
     }
+    if (t->iteration < 2) {
+        /* From now on bytes do not matter. */
+        e->window_pages = 0;
+    }
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
     t->iteration = iteration;
     t->iteration_pages = to_send_pages;
     t->remaining_pages = to_send_pages;
-    dirty_link_break(&e->link);
+    dirty_link_slack(&e->link);
 }
 
 void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
                            unsigned page_bytes, uint64_t remaining_pages,
-                           uint64_t switchover_pages, int64_t now_ns)
+                           uint64_t switchover_pages, int64_t window,
+                           int64_t now_ns)
 {
     DirtyTargetSample *t = &e->target;
-    uint64_t done_pages = t->remaining_pages > remaining_pages ?
-                          t->remaining_pages - remaining_pages : 0;
+    uint64_t sent_pages = (sent_bytes - e->window_bytes) / page_bytes;
 
+    if (t->remaining_pages > remaining_pages) {
+        e->window_pages += t->remaining_pages - remaining_pages;
+    }
+    t->remaining_pages = remaining_pages;
+    t->switchover_pages = switchover_pages;
+    if (window == e->window) {
+        return;
+    }
     /*
      * What counts is how many dirty pages the link gets rid of: compression
      * and xbzrle get more of them through the same link.  But in the first
-     * pass there is memory that was never touched and costs next to nothing;
-     * a span in which most of it was that tells nothing.
+     * pass there is memory that was never touched, and costs the link next to
+     * nothing.  A window in which most of it was that tells nothing.
      */
-    if (t->iteration < 2 &&
-        (sent_bytes - e->sent_bytes) / page_bytes < done_pages / 2) {
-        dirty_link_break(&e->link);
+    if (t->iteration < 2) {
+        if (sent_pages < e->window_pages / 2) {
+            dirty_link_break(&e->link);
+        }
+        e->window_pages = MIN(e->window_pages, sent_pages);
     }
-    e->sent_bytes = sent_bytes;
-    e->sent_pages += done_pages;
-    t->remaining_pages = remaining_pages;
-    t->switchover_pages = switchover_pages;
-    dirty_link_sent(&e->link, e->sent_pages, remaining_pages > 0, now_ns);
+    if (e->window) {
+        dirty_link_window(&e->link, e->window_pages, now_ns);
+    }
+    e->window = window;
+    e->window_bytes = sent_bytes;
+    e->window_pages = 0;
 }
 
 static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
@@ -129,8 +144,10 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     if (took_ns < DIRTY_LINK_SPAN_NS) {
         return;
     }
-    if (e->link.from_ns && now_ns - e->link.from_ns > STUCK_NS) {
-        dirty_link_sent(&e->link, e->sent_pages, true, now_ns);
+    /* With less to send than can be switched over, it is syncing. */
+    if (e->link.from_ns && now_ns - e->link.from_ns > STUCK_NS &&
+        t->remaining_pages > t->switchover_pages) {
+        dirty_link_late(&e->link, e->window_pages, took_ns, now_ns);
     }
 
     t->link_pps = e->link.pps;

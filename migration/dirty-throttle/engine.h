@@ -62,9 +62,10 @@ typedef struct DirtyEngine {
     /* the latest decision's view of the migration */
     DirtyTargetSample target;
 
-    /* pages sent since the migration began, as far as told */
-    uint64_t sent_pages;
-    uint64_t sent_bytes;
+    /* the sender's present window: which, what was sent before, and in it */
+    int64_t window;
+    uint64_t window_bytes;
+    uint64_t window_pages;
     /* the beginning of the iteration: when, and the counters then */
     int64_t iteration_ns;
     uint64_t iteration_dirtied_pages;
@@ -101,10 +102,13 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
  * @page_bytes: what a page is made of
  * @remaining_pages: what this iteration still has to send
  * @switchover_pages: what can be sent within the downtime limit
+ * @window: tells the spans apart in each of which the sender keeps to its
+ *          bandwidth; not 0
  */
 void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
                            unsigned page_bytes, uint64_t remaining_pages,
-                           uint64_t switchover_pages, int64_t now_ns);
+                           uint64_t switchover_pages, int64_t window,
+                           int64_t now_ns);
 
 /**
  * dirty_engine_decide: what to do from now on

@@ -81,7 +81,7 @@ static void model_step(Model *m)
     m->sent_bytes += sent * (PAGE + 8);
     m->now_ns += 100 * MS;
     dirty_engine_progress(e, m->sent_bytes, PAGE, m->remaining_pages,
-                          SWITCHOVER_PAGES, m->now_ns);
+                          SWITCHOVER_PAGES, m->now_ns, m->now_ns);
     if (m->remaining_pages < SWITCHOVER_PAGES) {
         model_sync(m);
     }
@@ -258,14 +258,95 @@ static void test_zero_pages_are_no_bandwidth(void)
     model_begin(&m);
     model_run(&m, S);
     g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
-    for (int i = 0; i < 10; i++) {
+    /* from some of it to nothing else */
+    for (unsigned real = LINK_PPS / 10; real; real -= 100) {
         m.now_ns += 100 * MS;
-        m.remaining_pages -= 5000;
-        m.sent_bytes += 5000 * 9;
+        m.remaining_pages -= 3500;
+        m.sent_bytes += real * (PAGE + 8) + (3500 - real) * 9;
         dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
-                              SWITCHOVER_PAGES, m.now_ns);
-        g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
+                              SWITCHOVER_PAGES, m.now_ns, m.now_ns);
+        /* headers are bandwidth, too */
+        g_assert_cmpuint(e->link.pps, <=, LINK_PPS * 101 / 100);
     }
+    g_assert_cmpuint(e->link.pps, >, LINK_PPS / 3);
+}
+
+/*
+ * QEMU keeps to max-bandwidth by sending each window's share in one burst at
+ * the speed of the wire, and then waiting; syncs come at any time, and take
+ * any time.  However that falls, nobody has seen more than max-bandwidth.
+ */
+static void test_bursts(void)
+{
+    DirtyEngine e;
+    DirtyVcpuSample vcpus = { 0 };
+    uint64_t remaining_pages = 20000, sent_bytes = 0, iteration = 1;
+    int64_t window = S, now_ns = window + 80 * MS;
+    unsigned windows = 0;
+
+    dirty_engine_begin(&e, &vcpus, now_ns);
+    dirty_engine_synced(&e, 1, remaining_pages, &vcpus, now_ns);
+    while (windows < 1000) {
+        uint64_t share_pages = LINK_PPS / 10;
+
+        while (share_pages && now_ns - window < 100 * MS) {
+            uint64_t sent = MIN(MIN(share_pages, remaining_pages), 1000);
+
+            share_pages -= sent;
+            remaining_pages -= sent;
+            sent_bytes += sent * (PAGE + 8);
+            /* ten times as fast as the link is meant to be */
+            now_ns += sent * S / LINK_PPS / 10;
+            dirty_engine_progress(&e, sent_bytes, PAGE, remaining_pages, 0,
+                                  window, now_ns);
+            if (!remaining_pages) {
+                now_ns += g_test_rand_int_range(0, 150) * MS;
+                remaining_pages = g_test_rand_int_range(1, 10000);
+                dirty_engine_synced(&e, ++iteration, remaining_pages, &vcpus,
+                                    now_ns);
+            }
+        }
+        now_ns = MAX(now_ns, window + 100 * MS);
+        window = now_ns;
+        windows++;
+        dirty_engine_progress(&e, sent_bytes, PAGE, remaining_pages, 0,
+                              window, now_ns);
+        dirty_engine_decide(&e, &vcpus, true, 50, now_ns);
+        g_assert_cmpuint(e.link.pps, <=, LINK_PPS);
+    }
+    g_assert_cmpuint(e.link.pps, >, LINK_PPS * 9 / 10);
+}
+
+/* Not to be taken for a link that is stuck */
+static void test_a_long_sync(void)
+{
+    Model m = { .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, (RAM_PAGES - SWITCHOVER_PAGES) * S / LINK_PPS);
+    g_assert_cmpuint(m.remaining_pages, ==, SWITCHOVER_PAGES);
+    for (int i = 0; i < 20; i++) {
+        m.now_ns += 100 * MS;
+        dirty_engine_decide(&m.engine, &m.vcpus, true, 50, m.now_ns);
+    }
+    model_sync(&m);
+    model_step(&m);
+    g_assert_cmpuint(m.engine.link.pps, ==, LINK_PPS);
+}
+
+/* Memory so small that each window sees a sync */
+static void test_short_iterations(void)
+{
+    Model m = { .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_sync(&m);
+    for (int i = 0; i < 5; i++) {
+        m.remaining_pages = LINK_PPS / 10;
+        model_sync(&m);
+        model_step(&m);
+    }
+    g_assert_cmpuint(m.engine.link.pps, ==, LINK_PPS);
 }
 
 /* From the second pass on, what counts is pages, not bytes. */
@@ -282,7 +363,7 @@ static void test_xbzrle(void)
         m.remaining_pages -= LINK_PPS * 3 / 10;
         m.sent_bytes += LINK_PPS / 10 * PAGE;
         dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
-                              SWITCHOVER_PAGES, m.now_ns);
+                              SWITCHOVER_PAGES, m.now_ns, m.now_ns);
     }
     g_assert_cmpuint(e->link.pps, ==, 3 * LINK_PPS);
 }
@@ -313,6 +394,10 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/link/stuck", test_link_is_stuck);
     g_test_add_func("/dirty-engine/link/zero-pages",
                     test_zero_pages_are_no_bandwidth);
+    g_test_add_func("/dirty-engine/link/bursts", test_bursts);
+    g_test_add_func("/dirty-engine/link/long-sync", test_a_long_sync);
+    g_test_add_func("/dirty-engine/link/short-iterations",
+                    test_short_iterations);
     g_test_add_func("/dirty-engine/link/xbzrle", test_xbzrle);
     g_test_add_func("/dirty-engine/ends",
                     test_throttling_ends_when_not_needed);
