@@ -67,11 +67,13 @@ def prepared(binary: str, scenario: Scenario, throttle: Throttle,
     with contextlib.ExitStack() as stack:
         timeline = Timeline()
         src = stack.enter_context(
-            StressVM(binary, scenario.roles, scenario.ring))
+            StressVM(binary, scenario.roles, scenario.ring,
+                     ram_mb=scenario.ram_mb))
         dst = None
         if destination:
             dst = stack.enter_context(StressVM(
-                binary, scenario.roles, scenario.ring, incoming=True))
+                binary, scenario.roles, scenario.ring, incoming=True,
+                ram_mb=scenario.ram_mb))
             dst.launch()
         src.boot()
         stack.enter_context(Sampler(src.guest, timeline))

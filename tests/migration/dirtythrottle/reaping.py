@@ -97,7 +97,8 @@ def logged(binary: str, scenario: Scenario,
            throttle: Throttle) -> Iterator[Logged]:
     with KvmShim(throttle.gears) as shim:
         with StressVM(binary, scenario.roles, scenario.ring,
-                      args=kvmshim.QEMU_ARGS, wrapper=shim.wrapper()) as vm:
+                      ram_mb=scenario.ram_mb, args=kvmshim.QEMU_ARGS,
+                      wrapper=shim.wrapper()) as vm:
             vm.boot()
             result = Logged(vm, shim, throttle)
             time.sleep(SETTLE_SECONDS)

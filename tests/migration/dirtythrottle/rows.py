@@ -99,14 +99,19 @@ def _quota_rows() -> list[Row]:
 # MiB/s, less than half of what two cores can do
 _TOGETHER = 60000
 # More pages than the largest ring has entries
-_TOGETHER_MB = 400
+_EACH_MB = 300
 
 
 def _shared(kind: str, vcpus: int, rate: int | None = None,
-            mb: int = _TOGETHER_MB, **options: int) -> Sequence[Role]:
+            **options: int) -> Sequence[Role]:
     """Roles of vCPUs that do and have the same"""
-    return (Role(kind, rate=rate and rate // vcpus, mb=mb // vcpus,
+    return (Role(kind, rate=rate and rate // vcpus, mb=_EACH_MB,
                  **options),) * vcpus
+
+
+def _reaper_scenario(roles: Sequence[Role], ring: int) -> Scenario:
+    # and what the guest itself needs
+    return Scenario(roles=roles, ring=ring, ram_mb=32 + _EACH_MB * len(roles))
 
 
 def _reaper_rows() -> list[Row]:
@@ -128,13 +133,13 @@ def _reaper_rows() -> list[Row]:
                 rows.append(Row(
                     "reaper-%s-ring%d-vcpus%d" % (name, ring, vcpus),
                     "%s, ring %d, %d vCPUs" % (title, ring, vcpus),
-                    Reap(), Scenario(roles=share(vcpus), ring=ring),
+                    Reap(), _reaper_scenario(share(vcpus), ring),
                     BY_REAPER, first=False))
         rows.append(Row(
             "reaper-mixed-ring%d-vcpus2" % ring,
             "one fast, one the same half a ring again, ring %d" % ring, Reap(),
-            Scenario(roles=(Role("writer", mb=_TOGETHER_MB // 2),
-                            Role("hot", pages=ring // 2)), ring=ring),
+            _reaper_scenario((Role("writer", mb=_EACH_MB),
+                              Role("hot", pages=ring // 2)), ring),
             BY_REAPER, first=False))
     return rows
 
@@ -148,7 +153,8 @@ def _scaling_rows() -> list[Row]:
             rows.append(Row(
                 "ring-full-scaling-vcpus%d%s" % (vcpus, suffix),
                 "ring 1024 full, %d vCPUs%s" % (vcpus, title), Full(busy),
-                Scenario(roles=_shared("writer", vcpus), ring=1024),
+                Scenario(roles=(Role("writer", mb=400 // vcpus),) * vcpus,
+                         ring=1024),
                 (REAPER_1S,)))
     return rows
 

@@ -10,6 +10,7 @@ from typing import Any, Mapping, Sequence
 from guestperf.stressguest import Role
 
 from dirtythrottle import probe
+from dirtythrottle.vm import RAM_MB
 
 # The writer of most scenarios dirties 195 MiB/s, twice what the link carries
 WRITER = Role("writer", rate=50000, mb=200)
@@ -67,3 +68,4 @@ class Scenario:
     downtime: int = 300
     # (seconds after the start, new link)
     link_changes: Sequence[tuple[float, float]] = ()
+    ram_mb: int = RAM_MB
