@@ -58,6 +58,8 @@ class QuotaTest(ThrottleTest):
 
 class ConvergeTest(QuotaTest):
 
+    LINK = 100
+
     def migrate(self, roles: Sequence[Role], *capabilities: str, ring: int,
                 **parameters: Any) -> list[dict[str, Any]]:
         """All that dirty-throttle said, once memory was found intact"""
@@ -70,8 +72,8 @@ class ConvergeTest(QuotaTest):
 
         src = self.source(roles, ring=ring)
         dst = self.destination(src, ring=ring)
-        migration = self.start(src, dst, capabilities, link=100, downtime=100,
-                               **parameters)
+        migration = self.start(src, dst, capabilities, link=self.LINK,
+                               downtime=100, **parameters)
         end = migration.watch(EVENTUALLY, note)
         self.assertIsNotNone(end, "not within %d s" % EVENTUALLY)
         self.assertEqual(end.status, "completed", end.info)
@@ -83,6 +85,9 @@ class ConvergeTest(QuotaTest):
         self.assertEqual(phases[0], "first-pass")
         self.assertIn("throttling", phases)
         self.assertFalse(any(info["fallback"] for info in said))
+        # QEMU sends in bursts that are ten times as fast as that
+        self.assertLessEqual(max(info["bandwidth"] for info in said),
+                             1.1 * self.LINK)
         # nobody is penalised before it is known to be needed
         for info in said:
             if info["phase"] == "first-pass":
