@@ -259,7 +259,7 @@ static void test_zero_pages_are_no_bandwidth(void)
     model_run(&m, S);
     g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
     /* from some of it to nothing else */
-    for (unsigned real = LINK_PPS / 10; real; real -= 100) {
+    for (unsigned real = 2400; real; real -= 200) {
         m.now_ns += 100 * MS;
         m.remaining_pages -= 3500;
         m.sent_bytes += real * (PAGE + 8) + (3500 - real) * 9;
@@ -269,6 +269,15 @@ static void test_zero_pages_are_no_bandwidth(void)
         g_assert_cmpuint(e->link.pps, <=, LINK_PPS * 101 / 100);
     }
     g_assert_cmpuint(e->link.pps, >, LINK_PPS / 3);
+
+    /* nor in a window that the second pass begins in */
+    m.remaining_pages -= 20000;
+    dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
+                          SWITCHOVER_PAGES, e->window, m.now_ns);
+    m.dirtied_pages = RAM_PAGES;
+    model_sync(&m);
+    model_step(&m);
+    g_assert_cmpuint(e->link.pps, <=, LINK_PPS * 101 / 100);
 }
 
 /*
