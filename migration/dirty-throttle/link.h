@@ -51,6 +51,7 @@ void dirty_link_window(DirtyLink *l, uint64_t sent_pages, int64_t now_ns);
 /**
  * dirty_link_late: the window should be over by now
  *
+ * @l: it is known when the present window began
  * @sent_pages: sent in it so far
  * @since_ns: how long ago this was called last, or would have been
  */

@@ -58,6 +58,7 @@ class QuotaTest(ThrottleTest):
 
 class ConvergeTest(QuotaTest):
 
+    # MiB/s
     LINK = 100
 
     def migrate(self, roles: Sequence[Role], *capabilities: str, ring: int,
