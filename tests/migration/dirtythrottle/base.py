@@ -91,15 +91,29 @@ class ThrottleTest(unittest.TestCase):
         wait_until("vCPU %d at full speed" % vcpu, SOON,
                    lambda: self.rate(vm, vcpu) > FAST * full)
 
-    def check_unlimited(self, vm: StressVM, full: float) -> None:
-        """No limit is left, neither told nor felt"""
-        self.assertEqual(vm.limits(), [])
-        self.wait_fast(vm, full)
+    @staticmethod
+    def limits(vm: StressVM) -> dict[int, int]:
+        """The limits of the vCPUs that have one, in MB/s"""
+        return {entry["cpu-index"]: entry["limit-rate"]
+                for entry in vm.limits()}
 
     def check_limits(self, vm: StressVM, limits: dict[int, int]) -> None:
         """These vCPUs, and no others, have these limits, in MB/s"""
-        self.assertEqual({entry["cpu-index"]: entry["limit-rate"]
-                          for entry in vm.limits()}, limits)
+        self.assertEqual(self.limits(vm), limits)
+
+    def wait_limits(self, vm: StressVM, limits: dict[int, int]) -> None:
+        """
+        As check_limits(), after something that takes limits away
+
+        A migration tells that it failed, or is in postcopy, a little before.
+        """
+        wait_until("limits of %s" % limits, SOON,
+                   lambda: self.limits(vm) == limits)
+
+    def check_unlimited(self, vm: StressVM, full: float) -> None:
+        """No limit is left, neither told nor felt"""
+        self.wait_limits(vm, {})
+        self.wait_fast(vm, full)
 
     def check_memory(self, vm: StressVM) -> None:
         """No page was lost or is stale, as two more passes show"""

@@ -9,9 +9,12 @@ import time
 from typing import Any, Callable, Mapping, Sequence
 
 from dirtythrottle.timeline import Progress, Timeline
-from dirtythrottle.vm import StressVM, TimeLimit
+from dirtythrottle.vm import StressVM, TimeLimit, wait_until
 
 POLL_SECONDS = 0.05
+
+# Some instructions of one thread, on a machine that does other work too
+SETTLED_SECONDS = 20
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -74,6 +77,7 @@ class Migration:
         while True:
             progress = self.poll()
             if progress.status == status:
+                self._settle()
                 return progress
             if progress.status in ENDED or time.monotonic() > deadline:
                 raise TimeLimit("migration is '%s' (%s), not '%s' within %d s"
@@ -90,4 +94,16 @@ class Migration:
             if time.monotonic() > begin + seconds:
                 raise TimeLimit("not cancelled within %d s" % seconds)
             time.sleep(0.002)
-        return time.monotonic() - begin
+        took = time.monotonic() - begin
+        self._settle()
+        return took
+
+    def _settle(self) -> None:
+        """
+        Wait until QEMU has done all that completing a migration means
+
+        The status tells that it is completed a little before that.
+        """
+        if self.timeline.progress[-1].status == "completed":
+            wait_until("postmigrate", SETTLED_SECONDS, lambda: self.src.command(
+                "query-status")["status"] == "postmigrate")

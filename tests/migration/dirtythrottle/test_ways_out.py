@@ -27,7 +27,7 @@ class WaysOutTest(ThrottleTest):
         migration = self.throttled(src, dst)
         src.set_link(FINAL_LINK)
         migration.wait("completed", EVENTUALLY)
-        self.assertEqual(src.limits(), [])
+        self.check_limits(src, {})
         self.check_memory(dst)
         self.check_unlimited(dst, full)
 
@@ -71,7 +71,7 @@ class WaysOutTest(ThrottleTest):
         src.command("migrate-start-postcopy")
         wait_until("postcopy", SOON, lambda: migration.poll().status in
                    ("postcopy-active", "completed"))
-        self.assertEqual(src.limits(), [])
+        self.wait_limits(src, {})
         migration.wait("completed", EVENTUALLY)
         self.check_memory(dst)
         self.check_unlimited(dst, full)
@@ -95,7 +95,7 @@ class WaysOutTest(ThrottleTest):
         src.command("stop")
         src.set_link(FINAL_LINK)
         migration.wait("completed", EVENTUALLY)
-        self.assertEqual(src.limits(), [])
+        self.check_limits(src, {})
         dst.command("cont")
         self.check_memory(dst)
         self.check_unlimited(dst, full)
@@ -145,7 +145,7 @@ class LimitedBeforeTest(ThrottleTest):
 
     def check_as_before(self, src: StressVM, full: float) -> None:
         """No slower than the command wants it, and no faster"""
-        self.check_limits(src, {0: self.BEFORE})
+        self.wait_limits(src, {0: self.BEFORE})
         # A quarter of it is far more than the migration had left
         wait_until("at the speed from before", SOON,
                    lambda: measure.mb(self.rate(src)) > self.BEFORE / 4)
