@@ -111,9 +111,9 @@ class CommandTest(ThrottleTest):
 
     def test_reset(self) -> None:
         src, full = self.limited(ring=FIRMWARE_RING)
+        src.guest.expect_boot()
         src.command("system_reset")
-        # The counters begin again, and with them the guest
-        wait_until("reset", SOON, lambda: src.guest.state != 1)
+        src.guest.wait_up(SOON)
         src.unlimit()
         src.guest.wait_filled(EVENTUALLY)
         self.check_unlimited(src, full)

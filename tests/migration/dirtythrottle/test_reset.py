@@ -216,9 +216,8 @@ class HotplugTest(ShimTest):
             slot, = self.free_slots(vm)
             self.plug(vm, "again", slot)
             vm.unlimit()
+            vm.guest.expect_boot()
             vm.command("system_reset")
-            # The counters begin again, and with them the guest
-            wait_until("reset", SOON, lambda: vm.guest.state != 1)
             vm.guest.wait_up(SOON)
             vm.guest.wait_filled(EVENTUALLY)
         vm.limit(20)

@@ -230,6 +230,9 @@ class StressGuest(object):
     def _word(self, index):
         return self._words(index, 1)[0]
 
+    def _write(self, index, value):
+        os.pwrite(self._fd, struct.pack("<Q", value), COUNTERS + 8 * index)
+
     def _wait(self, what, timeout, condition):
         deadline = time.monotonic() + timeout
         while not condition():
@@ -327,5 +330,13 @@ class StressGuest(object):
         epoch again.
         """
         epoch = 1 + max([self.epoch] + [v.seen_epoch for v in self.vcpus()])
-        os.pwrite(self._fd, struct.pack("<Q", epoch), COUNTERS + 8 * _EPOCH)
+        self._write(_EPOCH, epoch)
         return epoch
+
+    def expect_boot(self):
+        """
+        To be called before a reset: wait_up() then waits for what comes after
+
+        The guest itself writes its state only while it boots.
+        """
+        self._write(_STATE, BOOTING)
