@@ -112,7 +112,7 @@ class ThrottleTest(unittest.TestCase):
 
     def check_unlimited(self, vm: StressVM, full: float) -> None:
         """No limit is left, neither told nor felt"""
-        self.wait_limits(vm, {})
+        self.check_limits(vm, {})
         self.wait_fast(vm, full)
 
     def check_memory(self, vm: StressVM) -> None:

@@ -288,8 +288,7 @@ class FallbackTest(QuotaTest):
         wait_until("no fallback", EVENTUALLY, given_back)
 
     def test_devices(self) -> None:
-        # Of what is sent in one pass, a third is the device's, and more than
-        # the threshold
+        # A third of what each pass sends is the device's: above the threshold
         src, device = self.qtest_source((WRITER,), 32, 0.1)
         migration = self.start(src, capabilities=["auto-converge"], link=50,
                                throttle_trigger_threshold=10)
@@ -317,7 +316,7 @@ class FallbackTest(QuotaTest):
         self.assertNotIn("cpu-throttle-percentage", migration.poll().info)
 
     def test_devices_take_their_part(self) -> None:
-        # Of what is sent in one pass, a fifth is the device's
+        # A fifth of what each pass sends is the device's
         src, _ = self.qtest_source((WRITER,), 16, 0.1)
         migration = self.start_lasting(src, link=50)
         self.wait_phase(migration, "throttling")

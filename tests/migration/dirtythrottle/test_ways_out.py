@@ -50,6 +50,7 @@ class WaysOutTest(ThrottleTest):
         migration = self.throttled(src, dst)
         dst.kill()
         migration.wait("failed", SOON)
+        self.wait_limits(src, {})
         self.check_unlimited(src, full)
 
     def test_cancelled(self) -> None:

@@ -337,6 +337,7 @@ class StressGuest(object):
         """
         To be called before a reset: wait_up() then waits for what comes after
 
-        The guest itself writes its state only while it boots.
+        The guest itself writes its state only while it boots, or when it stops
+        with an error.
         """
         self._write(_STATE, BOOTING)
