@@ -62,17 +62,17 @@ class Run:
 
 @contextlib.contextmanager
 def prepared(binary: str, scenario: Scenario, throttle: Throttle,
-             destination: bool = True) -> Iterator[Run]:
+             destination: bool = True, accel: str = "kvm") -> Iterator[Run]:
     """The guest works, the limit by command is set, nothing migrates yet"""
     with contextlib.ExitStack() as stack:
         timeline = Timeline()
         src = stack.enter_context(
-            StressVM(binary, scenario.roles, scenario.ring,
+            StressVM(binary, scenario.roles, scenario.ring, accel,
                      ram_mb=scenario.ram_mb))
         dst = None
         if destination:
             dst = stack.enter_context(StressVM(
-                binary, scenario.roles, scenario.ring, incoming=True,
+                binary, scenario.roles, scenario.ring, accel, incoming=True,
                 ram_mb=scenario.ram_mb))
             dst.launch()
         src.boot()
