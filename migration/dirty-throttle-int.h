@@ -29,6 +29,8 @@ typedef struct DirtyThrottleVcpu {
 /* An outgoing migration, as far as the throttle is concerned */
 typedef struct DirtyThrottleMigration {
     bool active;
+    /* the thread of the migration, while that is active */
+    QemuThread thread;
     /* the limit of capability dirty-limit is in force */
     bool limiting;
     /* the shares of capability dirty-quota are in force */

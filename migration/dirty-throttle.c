@@ -145,6 +145,17 @@ bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
     return due;
 }
 
+bool dirty_throttle_sync_begins_epoch(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    if (!t->ops) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&t->lock);
+    return t->migration.active && qemu_thread_is_self(&t->migration.thread);
+}
+
 int64_t dirty_throttle_charge(int cpu_index, uint64_t dirtied_pages)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
@@ -181,13 +192,14 @@ int64_t dirty_throttle_allowance(int cpu_index)
     return dirty_vcpu_allow_pages(&vcpu->v, throttle_now_ns());
 }
 
-void dirty_throttle_ring_full(int cpu_index)
+void dirty_throttle_ring_full(int cpu_index, uint32_t fill)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     vcpu->v.ring_full_exits++;
-    dirty_ring_pace_full(&vcpu->ring, throttle_now_ns());
+    dirty_ring_pace_full(&vcpu->ring, fill, dirty_throttle.ops->ring_pages,
+                         throttle_now_ns());
 }
 
 /* How vCPUs fare as of the latest look.  Called with t->lock held. */
@@ -407,17 +419,19 @@ static int throttle_clear_block(RAMBlock *block, void *opaque)
  * Let pages that are dirty count again.  The dirty log client of the throttle
  * is what makes the accelerator track pages outside a migration.
  *
- * Rings are clear after the sync.  The bitmaps of KVM are not; clearing them
- * takes nothing from a migration that goes on without the throttle, because
- * by then the sync has put it down for the migration to find.
+ * Without rings KVM counts the pages that are clean in its own bitmaps.
+ * Clearing those takes nothing from a migration that goes on without the
+ * throttle, because by then the sync has put it down for the migration to find.
  */
-static void throttle_new_epoch(void)
+static void throttle_new_epoch(DirtyThrottle *t)
 {
+    if (dirty_throttle_has_rings()) {
+        t->ops->new_epoch();
+        return;
+    }
     qemu_mutex_lock_iothread();
     memory_global_dirty_log_sync();
-    if (!dirty_throttle_has_rings()) {
-        foreach_not_ignored_block(throttle_clear_block, NULL);
-    }
+    foreach_not_ignored_block(throttle_clear_block, NULL);
     qemu_mutex_unlock_iothread();
 }
 
@@ -473,7 +487,7 @@ static int throttle_step(DirtyThrottle *t)
     }
 
     if (new_epoch) {
-        throttle_new_epoch();
+        throttle_new_epoch(t);
     }
     if (!dirty_throttle_in_service()) {
         return DECIDE_NS / SCALE_MS;
@@ -558,12 +572,16 @@ void dirty_throttle_migration_begin(void)
         return;
     }
     trace_dirty_throttle_migration("begin");
-    QEMU_LOCK_GUARD(&t->lock);
-    throttle_forget_if_idle(t);
-    *m = (DirtyThrottleMigration) { .active = true };
-    vcpus = throttle_sample_vcpus(t);
-    dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
-    throttle_wake_thread(t);
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        throttle_forget_if_idle(t);
+        *m = (DirtyThrottleMigration) { .active = true };
+        qemu_thread_get_self(&m->thread);
+        vcpus = throttle_sample_vcpus(t);
+        dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
+        throttle_wake_thread(t);
+    }
+    /* All that the migration finds and vCPUs dirty is charged from now on. */
+    t->ops->look();
 }
 
 void dirty_throttle_migration_end(void)
@@ -591,7 +609,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
-    uint64_t pending_pages;
+    uint64_t epoch_pages;
     DirtyVcpuSample vcpus;
 
     /* Whoever begins and ends it calls this too; nobody else changes it. */
@@ -599,15 +617,15 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         return;
     }
     /*
-     * The sync has emptied the rings; what it found belongs to the past, what
-     * is in them by now to the new iteration.  If it counted as dirtied before
-     * but was found by the next sync only, it would pass for a device's work.
+     * With rings the epoch began when the sync read out what they had told.
+     * What has been charged since will be found by the next sync; if it counted
+     * as dirtied before this one, it would pass for a device's work then.
      */
-    pending_pages = t->ops->look();
+    epoch_pages = t->ops->look();
 
     QEMU_LOCK_GUARD(&t->lock);
     vcpus = throttle_sample_vcpus(t);
-    vcpus.dirtied_pages -= MIN(pending_pages, vcpus.dirtied_pages);
+    vcpus.dirtied_pages -= MIN(epoch_pages, vcpus.dirtied_pages);
     dirty_engine_synced(&t->migration.engine, iteration,
                         throttle_bytes_to_pages(to_send_bytes), &vcpus,
                         throttle_now_ns());

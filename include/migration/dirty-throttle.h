@@ -47,7 +47,8 @@ typedef struct DirtyThrottleOps {
      * Call dirty_throttle_charge() for every vCPU, and make those that run
      * while they owe a penalty leave the guest.  Any thread; takes no BQL.
      *
-     * Returns: how many of the pages charged no dirty sync could find yet
+     * Returns: how many of the pages were charged in the present epoch; only
+     * with rings, 0 without
      */
     uint64_t (*look)(void);
     /*
@@ -60,6 +61,11 @@ typedef struct DirtyThrottleOps {
      * the throttle thread; takes no BQL.
      */
     void (*rest)(void);
+    /*
+     * Let pages count again that were charged before.  Only with rings.
+     * Called by the throttle thread; takes no BQL.
+     */
+    void (*new_epoch)(void);
     /* Only with rings.  Any thread; takes no BQL. */
     void (*query_reaper)(DirtyReaperInfo *info);
 } DirtyThrottleOps;
@@ -95,8 +101,15 @@ bool dirty_throttle_in_service(void);
  */
 void dirty_throttle_vcpu_reset(int cpu_index);
 
-/* Count an exit because of a full ring.  Any thread, no BQL needed. */
-void dirty_throttle_ring_full(int cpu_index);
+/**
+ * dirty_throttle_ring_full: a vCPU has stopped because its ring is full
+ *
+ * @cpu_index: the vCPU
+ * @fill: entries that there were in the ring then; 0 if that is not known
+ *
+ * Any thread, no BQL needed.
+ */
+void dirty_throttle_ring_full(int cpu_index, uint32_t fill);
 
 /* Capabilities were set, or have their first values.  With the BQL held. */
 void dirty_throttle_capabilities_changed(void);
@@ -121,6 +134,14 @@ bool dirty_throttle_adaptive_reaper(void);
  */
 bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
                              int64_t age_ns, int64_t *next_ns);
+
+/**
+ * dirty_throttle_sync_begins_epoch: is it the migration that syncs now?
+ *
+ * For an accelerator with rings, which then lets pages count again.  Called in
+ * the thread that syncs, not under locks of the accelerator's.
+ */
+bool dirty_throttle_sync_begins_epoch(void);
 
 /**
  * dirty_throttle_charge: tell what a vCPU has dirtied so far
