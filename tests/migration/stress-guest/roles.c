@@ -3,8 +3,8 @@
  *
  * All roles walk their region page by page and check each page they come to.
  * The reader leaves it at that; the others then write the page anew. They
- * differ by the size of the region and by when the next page is due, and that
- * is in their configuration.
+ * differ by the pages that they walk over and by when the next one is due. The
+ * host may change role and rate at any time.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,6 +19,7 @@
 #include "page.h"
 #include "report.h"
 #include "roles.h"
+#include "walk.h"
 
 #define FIRST_PASS 1
 
@@ -43,18 +44,17 @@ static uint64_t gap(uint64_t due, uint64_t last, uint64_t now)
 
 void role_run(unsigned index, bool reports)
 {
-    const VcpuConfig *vcpu = &config.vcpu[index];
-    bool writes = vcpu->role != STRESS_GUEST_READER;
-    uint32_t pass = FIRST_PASS;
-    uint64_t at = 0;
+    VcpuConfig vcpu = config.vcpu[index];
     uint64_t last, now;
     Counters counters;
     Pace pace;
+    Walk walk;
 
-    fill(vcpu);
+    fill(&vcpu);
     now = rdtsc();
     last = now;
-    pace_init(&pace, vcpu, now);
+    walk_init(&walk, &vcpu, FIRST_PASS);
+    pace_init(&pace, &vcpu, now);
     counters_start(&counters, index, now);
     if (reports) {
         report_start(now);
@@ -62,8 +62,18 @@ void role_run(unsigned index, bool reports)
 
     for (;;) {
         PageError error;
-        bool good, wrapped;
+        uint64_t page;
+        uint32_t pass;
+        bool good;
 
+        if (counters_take_wanted(&counters)) {
+            vcpu.role = counters.values.role;
+            vcpu.rate = counters.values.rate;
+            vcpu.on_ms = 0;
+            vcpu.off_ms = 0;
+            walk_set_role(&walk, vcpu.role);
+            pace_init(&pace, &vcpu, now);
+        }
         counters_update(&counters, now);
         if (reports) {
             report_step(now);
@@ -74,20 +84,16 @@ void role_run(unsigned index, bool reports)
             continue;
         }
 
-        good = page_check(vcpu->start + at, pass, &error);
-        if (writes) {
-            page_write(vcpu->start + at, pass + 1);
-        }
-        at += PAGE_SIZE;
-        wrapped = at == vcpu->size;
-        if (wrapped) {
-            at = 0;
-            pass += writes;
+        page = vcpu.start + walk.at;
+        pass = walk_pass(&walk);
+        good = page_check(page, pass, &error);
+        if (walk.writes) {
+            page_write(page, pass + 1);
         }
 
         now = rdtsc();
         counters_op(&counters, now, gap(pace.due, last, now),
-                    good ? NULL : &error, wrapped);
+                    good ? NULL : &error, walk_next(&walk));
         last = now;
         pace_next(&pace, now);
     }
