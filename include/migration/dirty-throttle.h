@@ -12,7 +12,7 @@
 
 struct DirtyThrottleInfo;
 
-/* Limits that can be set, in MB/s (2^20 bytes a second). */
+/* Limits that there can be, in MB/s (2^20 bytes a second). */
 #define DIRTY_LIMIT_MIN_MBPS 1
 #define DIRTY_LIMIT_MAX_MBPS (1ULL << 32)
 
