@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
@@ -47,8 +48,15 @@ static int64_t throttle_now_ns(void)
     return get_clock();
 }
 
+/*
+ * They belong to the migration object, which quitting frees while this thread
+ * still runs.  The migration thread holds a reference to it from before it
+ * sets m->active until after it has cleared that.  So this is for those who
+ * have seen it set, and still hold t->lock.
+ */
 static MigrationParameters *throttle_parameters(void)
 {
+    g_assert(dirty_throttle.migration.active);
     return &migrate_get_current()->parameters;
 }
 
@@ -87,18 +95,22 @@ bool dirty_throttle_migration_limits(void)
 {
     DirtyThrottle *t = &dirty_throttle;
 
-    if (!t->ops) {
-        return false;
-    }
     QEMU_LOCK_GUARD(&t->lock);
     return t->migration.limiting;
 }
 
 bool dirty_throttle_migration_in_charge(void)
 {
-    return (migrate_dirty_limit() || migrate_dirty_quota()) &&
-           dirty_throttle_available() &&
+    /* Only the migration thread, which asks, changes the former. */
+    return dirty_throttle.migration.active &&
            !qatomic_read(&dirty_throttle.migration.fallback);
+}
+
+/* Migrations come and go without an accelerator, too. */
+static void __attribute__((__constructor__)) throttle_init(void)
+{
+    qemu_mutex_init(&dirty_throttle.lock);
+    qemu_cond_init(&dirty_throttle.wake);
 }
 
 void dirty_throttle_register(const DirtyThrottleOps *ops)
@@ -113,8 +125,6 @@ void dirty_throttle_register(const DirtyThrottleOps *ops)
         qemu_mutex_init(&t->vcpus[i].lock);
         dirty_vcpu_init(&t->vcpus[i].v, throttle_now_ns());
     }
-    qemu_mutex_init(&t->lock);
-    qemu_cond_init(&t->wake);
     t->ops = ops;
 }
 
@@ -297,8 +307,7 @@ static void throttle_apply(DirtyThrottle *t)
 static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
-    int64_t interval_ns =
-        throttle_parameters()->dirty_quota_interval * SCALE_MS;
+    int64_t interval_ns;
     unsigned plugged = 0;
     uint64_t paid_pages = 0;
 
@@ -309,6 +318,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
     if (!m->sharing || !plugged) {
         return false;
     }
+    interval_ns = throttle_parameters()->dirty_quota_interval * SCALE_MS;
     dirty_pool_begin(&m->pool, m->engine.budget_pps, plugged, interval_ns,
                      now_ns);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
@@ -359,7 +369,7 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 static void throttle_set_fallback(DirtyThrottle *t)
 {
     DirtyThrottleMigration *m = &t->migration;
-    bool fallback = migrate_auto_converge() &&
+    bool fallback = m->auto_converge &&
                     m->engine.phase == DIRTY_PHASE_CANNOT_HELP;
 
     /*
@@ -381,11 +391,14 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     int64_t period_ns = DECIDE_NS;
     bool help;
 
-    if (migrate_dirty_quota()) {
+    if (!m->active) {
+        return;
+    }
+    if (m->dirty_quota) {
         period_ns = MIN(period_ns, throttle_parameters()->dirty_quota_interval *
                                    SCALE_MS);
     }
-    if (!m->active || now_ns - e->decided_ns < period_ns) {
+    if (now_ns - e->decided_ns < period_ns) {
         return;
     }
     vcpus = throttle_sample_vcpus(t);
@@ -396,11 +409,11 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
            e->reason == DIRTY_REASON_FLOOR;
 
     /* A limit stays once it was needed; a quota is free while it is not. */
-    m->limiting = migrate_dirty_limit() && (m->limiting || help);
-    if (!m->sharing && help && migrate_dirty_quota()) {
+    m->limiting = m->dirty_limit && (m->limiting || help);
+    if (!m->sharing && help && m->dirty_quota) {
         dirty_pool_init(&m->pool, now_ns);
     }
-    m->sharing = migrate_dirty_quota() && help;
+    m->sharing = m->dirty_quota && help;
     throttle_set_fallback(t);
     trace_dirty_throttle_decide(e->target.iteration,
                                 e->target.remaining_pages,
@@ -562,26 +575,68 @@ void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps)
     throttle_apply(t);
 }
 
+/* From here on the migration's figures count.  Called with t->lock held. */
+static void throttle_count_from_now(DirtyThrottle *t)
+{
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
+
+        QEMU_LOCK_GUARD(&vcpu->lock);
+        vcpu->paid_before_ns = vcpu->v.paid_ns;
+        vcpu->penalties_before = vcpu->v.penalties;
+        vcpu->full_before = vcpu->v.ring_full_exits;
+    }
+}
+
+/* Nothing tells which vCPU dirties memory: the migration goes on without. */
+static void throttle_without_mechanism(DirtyThrottleMigration *m)
+{
+    m->engine.phase = DIRTY_PHASE_CANNOT_HELP;
+    m->engine.reason = DIRTY_REASON_MECHANISM;
+    m->fallback = m->auto_converge;
+    if (!m->fallback) {
+        warn_report("%s has no effect: it requires KVM with accelerator"
+                    " property 'dirty-ring-size' set; auto-converge does not",
+                    m->dirty_quota ? "dirty-quota" : "dirty-limit");
+    }
+}
+
 void dirty_throttle_migration_begin(void)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
+    bool wanted = migrate_dirty_limit() || migrate_dirty_quota();
+    DirtyReaperInfo reaped = { 0 };
     DirtyVcpuSample vcpus;
 
-    if (!t->ops || !(migrate_dirty_limit() || migrate_dirty_quota())) {
-        return;
-    }
     trace_dirty_throttle_migration("begin");
+    if (dirty_throttle_has_rings()) {
+        t->ops->query_reaper(&reaped);
+    }
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         throttle_forget_if_idle(t);
-        *m = (DirtyThrottleMigration) { .active = true };
+        *m = (DirtyThrottleMigration) {
+            .precopy = true,
+            .active = wanted && t->ops,
+            .dirty_limit = migrate_dirty_limit(),
+            .dirty_quota = migrate_dirty_quota(),
+            .auto_converge = migrate_auto_converge(),
+            .reaped_before = reaped,
+        };
         qemu_thread_get_self(&m->thread);
+        throttle_count_from_now(t);
         vcpus = throttle_sample_vcpus(t);
         dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
-        throttle_wake_thread(t);
+        if (m->active) {
+            throttle_wake_thread(t);
+        } else if (wanted) {
+            throttle_without_mechanism(m);
+        }
     }
-    /* All that the migration finds and vCPUs dirty is charged from now on. */
-    t->ops->look();
+    if (m->active) {
+        /* All that the migration finds and vCPUs dirty is charged now. */
+        t->ops->look();
+    }
 }
 
 void dirty_throttle_migration_end(void)
@@ -589,10 +644,8 @@ void dirty_throttle_migration_end(void)
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
 
-    if (!t->ops) {
-        return;
-    }
     WITH_QEMU_LOCK_GUARD(&t->lock) {
+        m->precopy = false;
         if (!m->active) {
             return;
         }

@@ -12,7 +12,7 @@
 
 struct DirtyThrottleInfo;
 
-/* Limits that can be set, in MB/s (2^20 bytes a second). */
+/* Limits that there can be, in MB/s (2^20 bytes a second). */
 #define DIRTY_LIMIT_MIN_MBPS 1
 #define DIRTY_LIMIT_MAX_MBPS (1ULL << 32)
 
@@ -215,8 +215,8 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
  *
  * Called with the BQL held.
  *
- * Returns: NULL unless a capability asks for throttling vCPUs; the caller
- * frees it
+ * Returns: NULL unless a migration is in precopy, and with a capability of the
+ * dirty throttle; the caller frees it
  */
 struct DirtyThrottleInfo *dirty_throttle_query_migration(void);
 
@@ -226,7 +226,8 @@ void dirty_throttle_print(Monitor *mon, const struct DirtyThrottleInfo *info);
 /**
  * dirty_throttle_migration_begin: an outgoing precopy migration starts
  *
- * Migration thread, before the first dirty sync; no BQL.
+ * Migration thread, before the first dirty sync; no BQL.  The thread keeps the
+ * migration object from going away until dirty_throttle_migration_end().
  */
 void dirty_throttle_migration_begin(void);
 
@@ -263,7 +264,10 @@ void dirty_throttle_migration_progress(uint64_t sent_bytes,
                                        uint64_t switchover_bytes,
                                        int64_t window_ms);
 
-/* Whether the migration leaves the guest's speed to the dirty throttle. */
+/*
+ * Whether the migration leaves the guest's speed to the dirty throttle.
+ * Migration thread.
+ */
 bool dirty_throttle_migration_in_charge(void);
 
 /* Whether the limit of a migration is in force now.  With the BQL held. */
