@@ -99,7 +99,7 @@ def errors_at(guest: StressGuest, passes: int, seconds: float) -> int:
     """Errors after every vCPU has walked its region @passes times more"""
     goals = [v.passes + passes for v in guest.vcpus()]
     wait_until("%d more passes over the guest's memory" % passes, seconds,
-               lambda: all(v.passes >= goal or v.role == "idle"
+               lambda: all(v.passes >= goal or not v.region_size
                            for v, goal in zip(guest.vcpus(), goals)))
     return sum(v.errors for v in guest.vcpus())
 

@@ -63,7 +63,7 @@ class StressVM(QEMUMachine):
     def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
                  accel: str = "kvm", incoming: bool = False,
                  smp: str | None = None, args: Sequence[str] = (),
-                 ram_mb: int = RAM_MB, **machine: Any):
+                 ram_mb: int = RAM_MB, pv: bool = False, **machine: Any):
         super().__init__(binary, qmp_timer=QMP_SECONDS, **machine)
         self._ram = os.memfd_create("stress-guest")
         path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
@@ -85,7 +85,7 @@ class StressVM(QEMUMachine):
             "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
             "mem-path=%s" % (ram_mb, path),
             "-machine", "pc,memory-backend=ram",
-            "-kernel", elf_path(), "-append", cmdline(roles),
+            "-kernel", elf_path(), "-append", cmdline(roles, pv=pv),
             *args)
         if incoming:
             self.add_args("-incoming", "defer")

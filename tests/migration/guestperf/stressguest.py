@@ -31,7 +31,7 @@ MAGIC = int.from_bytes(b"STSGUEST", "little")
 VERSION = 2
 
 BOOTING, RUNNING, ERROR = range(3)
-ROLES = ("idle", "writer", "reader", "hot", "burst")
+ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups")
 
 # The header, in units of 8 bytes
 _MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
@@ -55,7 +55,8 @@ class StressGuestError(Exception):
 class Role:
     """What one vCPU shall do; None is the guest's default"""
     kind: str
-    rate: int | None = None         # Operations per second, 0 for no limit
+    rate: int | None = None         # Operations per second; 0 for no limit,
+                                    # but in wakeups
     mb: int | None = None           # writer, reader, burst: size in MiB
     pages: int | None = None        # hot: size in pages
     on: int | None = None           # burst: milliseconds of work
@@ -67,6 +68,7 @@ class Role:
         "reader": ("rate", "mb"),
         "hot": ("rate", "pages"),
         "burst": ("rate", "mb", "on", "off"),
+        "wakeups": ("rate",),
     }
 
     def __post_init__(self):
@@ -103,7 +105,7 @@ class Role:
         return ",".join([self.kind] + options)
 
 
-def cmdline(roles, khz=None, console=False):
+def cmdline(roles, khz=None, console=False, pv=False):
     """The guest's command line (-append); roles[i] is for vCPU i"""
     if len(roles) > MAX_VCPUS:
         raise StressGuestError("%d vCPUs, the stress guest has at most %d" %
@@ -113,6 +115,8 @@ def cmdline(roles, khz=None, console=False):
         words.append("khz=%d" % khz)
     if console:
         words.append("console=1")
+    if pv:
+        words.append("pv=1")
     return " ".join(words)
 
 

@@ -24,9 +24,12 @@
 #define DEFAULT_HOT_PAGES 256
 #define DEFAULT_ON_MS 100
 #define DEFAULT_OFF_MS 900
+#define DEFAULT_TIMES 1000
 
 #define MAX_RATE 1000000000
 #define MAX_MS 3600000
+/* KVM lets no timer expire more often than that, unless it is told otherwise */
+#define MAX_TIMES 5000
 
 #define MULTIBOOT_HAS_MEMORY 0x1
 #define MULTIBOOT_HAS_CMDLINE 0x4
@@ -45,6 +48,7 @@ typedef enum RoleKeys {
     KEY_MB = 2,
     KEY_PAGES = 4,
     KEY_WINDOW = 8,
+    KEY_TIMES = 16,
 } RoleKeys;
 
 static const struct {
@@ -56,6 +60,7 @@ static const struct {
     [STRESS_GUEST_READER] = { "reader", KEY_RATE | KEY_MB },
     [STRESS_GUEST_HOT] = { "hot", KEY_RATE | KEY_PAGES },
     [STRESS_GUEST_BURST] = { "burst", KEY_RATE | KEY_MB | KEY_WINDOW },
+    [STRESS_GUEST_WAKEUPS] = { "wakeups", KEY_TIMES },
 };
 
 #define NR_ROLES (sizeof(roles) / sizeof(roles[0]))
@@ -122,6 +127,8 @@ static void parse_option(VcpuConfig *vcpu, unsigned keys, char *option)
 
     if ((keys & KEY_RATE) && same(key, "rate")) {
         vcpu->rate = number(key, value, 0, MAX_RATE);
+    } else if ((keys & KEY_TIMES) && same(key, "rate")) {
+        vcpu->rate = number(key, value, 1, MAX_TIMES);
     } else if ((keys & KEY_MB) && same(key, "mb")) {
         vcpu->size = number(key, value, 1, USER_END / MIB) * MIB;
     } else if ((keys & KEY_PAGES) && same(key, "pages")) {
@@ -163,6 +170,9 @@ static VcpuConfig parse_role(char *text)
         vcpu.on_ms = DEFAULT_ON_MS;
         vcpu.off_ms = DEFAULT_OFF_MS;
     }
+    if (keys & KEY_TIMES) {
+        vcpu.rate = DEFAULT_TIMES;
+    }
     while ((option = next_part(&text, ','))) {
         parse_option(&vcpu, keys, option);
     }
@@ -190,6 +200,8 @@ static void parse_word(char *word)
         parse_vcpu(key, value);
     } else if (same(key, "khz")) {
         config.tsc_khz = number(key, value, 1000, 100000000);
+    } else if (same(key, "pv")) {
+        config.paravirt = number(key, value, 0, 1);
     } else if (same(key, "console")) {
         config.console = number(key, value, 0, 1);
     } else {

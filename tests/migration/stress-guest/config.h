@@ -25,6 +25,7 @@ typedef struct VcpuConfig {
 typedef struct Config {
     unsigned nr_vcpus;
     uint64_t tsc_khz;           /* 0: measure it */
+    bool paravirt;              /* let KVM write into the guest's memory */
     bool console;               /* a line a second for each vCPU */
     VcpuConfig vcpu[MAX_VCPUS];
 } Config;

@@ -27,6 +27,29 @@ static inline uint8_t inb(uint16_t port)
     return value;
 }
 
+typedef struct Cpuid {
+    uint32_t eax;
+    uint32_t ebx;
+    uint32_t ecx;
+    uint32_t edx;
+} Cpuid;
+
+static inline Cpuid cpuid(uint32_t leaf)
+{
+    Cpuid c;
+
+    asm volatile("cpuid" : "=a"(c.eax), "=b"(c.ebx), "=c"(c.ecx), "=d"(c.edx)
+                 : "a"(leaf), "c"(0));
+    return c;
+}
+
+/* For CPL 0 only */
+static inline void wrmsr(uint32_t msr, uint64_t value)
+{
+    asm volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value),
+                 "d"((uint32_t)(value >> 32)) : "memory");
+}
+
 static inline uint64_t rdtsc(void)
 {
     uint32_t low, high;

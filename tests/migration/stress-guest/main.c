@@ -13,6 +13,7 @@
 #include "roles.h"
 #include "smp.h"
 #include "trap.h"
+#include "wakeups.h"
 
 static void boot_first(void)
 {
@@ -28,7 +29,7 @@ static void boot_first(void)
     smp_release_others();
 }
 
-/* Every vCPU, at CPL 0. Those with nothing to do stay here, halted. */
+/* Every vCPU, at CPL 0. Those without a region stay here, halted. */
 unsigned boot_main(unsigned slot)
 {
     unsigned index;
@@ -43,15 +44,18 @@ unsigned boot_main(unsigned slot)
     if (config.vcpu[index].role == STRESS_GUEST_IDLE) {
         park();
     }
+    if (config.vcpu[index].role == STRESS_GUEST_WAKEUPS) {
+        wakeups_run(index, slot);
+    }
     return index;
 }
 
-/* Every vCPU that has something to do, at CPL 3 */
+/* Every vCPU that has a region to work on, at CPL 3 */
 void user_main(unsigned index)
 {
     unsigned reporter = 0;
 
-    while (config.vcpu[reporter].role == STRESS_GUEST_IDLE) {
+    while (!config.vcpu[reporter].size) {
         reporter++;
     }
     role_run(index, config.console && index == reporter);

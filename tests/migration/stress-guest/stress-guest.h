@@ -36,6 +36,7 @@ typedef enum StressGuestRole {
     STRESS_GUEST_READER,
     STRESS_GUEST_HOT,
     STRESS_GUEST_BURST,
+    STRESS_GUEST_WAKEUPS,
 } StressGuestRole;
 
 /*
