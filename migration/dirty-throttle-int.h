@@ -18,11 +18,13 @@ typedef struct DirtyThrottleVcpu {
     uint64_t limit_mbps;
 
     /*
-     * Protects v and ring.  A leaf: charges come from under accelerator
+     * Protects what follows.  A leaf: charges come from under accelerator
      * locks, and no other lock is taken under it.
      */
     QemuMutex lock;
     DirtyVcpu v;
+    /* v.dirtied_pages when the present epoch began; only with rings */
+    uint64_t epoch_pages;
     DirtyRingPace ring;
 
     /* v's counters when the migration began; under DirtyThrottle.lock */

@@ -166,6 +166,16 @@ bool dirty_throttle_sync_begins_epoch(void)
     return t->migration.active && qemu_thread_is_self(&t->migration.thread);
 }
 
+void dirty_throttle_epoch_began(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        t->vcpus[i].epoch_pages = t->vcpus[i].v.dirtied_pages;
+    }
+}
+
 int64_t dirty_throttle_charge(int cpu_index, uint64_t dirtied_pages)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
@@ -233,6 +243,18 @@ static DirtyVcpuSample throttle_sample_vcpus(DirtyThrottle *t)
     }
     sample.at_floor = debtors && debtors == at_floor;
     return sample;
+}
+
+/* What had been charged when the epoch began.  Called with t->lock held. */
+static uint64_t throttle_past_pages(DirtyThrottle *t)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        pages += t->vcpus[i].epoch_pages;
+    }
+    return pages;
 }
 
 /* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
@@ -662,23 +684,27 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
-    uint64_t epoch_pages;
+    bool has_rings = dirty_throttle_has_rings();
     DirtyVcpuSample vcpus;
 
     /* Whoever begins and ends it calls this too; nobody else changes it. */
     if (!t->migration.active) {
         return;
     }
-    /*
-     * With rings the epoch began when the sync read out what they had told.
-     * What has been charged since will be found by the next sync; if it counted
-     * as dirtied before this one, it would pass for a device's work then.
-     */
-    epoch_pages = t->ops->look();
+    if (!has_rings) {
+        t->ops->look();
+    }
 
     QEMU_LOCK_GUARD(&t->lock);
     vcpus = throttle_sample_vcpus(t);
-    vcpus.dirtied_pages -= MIN(epoch_pages, vcpus.dirtied_pages);
+    if (has_rings) {
+        /*
+         * The epoch began when the sync read out what rings had told.  What
+         * has been charged since will be found by the next sync; if it counted
+         * as dirtied before this one, it would pass for a device's work then.
+         */
+        vcpus.dirtied_pages = throttle_past_pages(t);
+    }
     dirty_engine_synced(&t->migration.engine, iteration,
                         throttle_bytes_to_pages(to_send_bytes), &vcpus,
                         throttle_now_ns());

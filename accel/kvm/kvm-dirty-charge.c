@@ -82,8 +82,10 @@ GPtrArray *kvm_dirty_epoch_locked(KVMState *s)
 
     kvm_dirty_tracking.epoch_due = false;
     QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        d->epoch_pages = d->dirtied_pages;
+        /* Whether it owes a penalty now is asked at the next look. */
+        dirty_throttle_charge(d->cpu->cpu_index, d->dirtied_pages);
     }
+    dirty_throttle_epoch_began();
     return kvm_dirty_charge_forget(s);
 }
 

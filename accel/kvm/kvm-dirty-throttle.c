@@ -164,28 +164,21 @@ static void kvm_dirty_throttle_kick(KVMDirtyVcpu *d)
     pthread_kill(d->cpu->thread->thread, SIG_IPI);
 }
 
-static uint64_t kvm_dirty_throttle_look_all(void)
+static void kvm_dirty_throttle_look_all(void)
 {
-    uint64_t epoch_pages = 0;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
     kvm_dirty_tracking.charging = true;
     kvm_dirty_quota_start(kvm_state);
     QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        uint64_t dirtied_pages = kvm_dirty_look(d);
-
-        if (d->gfns) {
-            epoch_pages += dirtied_pages - d->epoch_pages;
-        }
-        if (dirty_throttle_charge(d->cpu->cpu_index, dirtied_pages) &&
+        if (dirty_throttle_charge(d->cpu->cpu_index, kvm_dirty_look(d)) &&
             !qatomic_read(&d->look_due) && !qatomic_read(&d->timer_armed) &&
             !qatomic_read(&d->paying)) {
             kvm_dirty_throttle_kick(d);
         }
     }
     kvm_slots_unlock();
-    return epoch_pages;
 }
 
 static void kvm_dirty_throttle_wake_all(void)

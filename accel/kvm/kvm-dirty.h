@@ -42,8 +42,6 @@ typedef struct KVMDirtyVcpu {
      * they were being watched
      */
     uint64_t dirtied_pages;
-    /* the former when the present epoch began; only with rings */
-    uint64_t epoch_pages;
 
     /*
      * The vCPU has a quota.  KVM's count of the pages it has dirtied, as of

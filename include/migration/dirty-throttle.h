@@ -46,11 +46,8 @@ typedef struct DirtyThrottleOps {
     /*
      * Call dirty_throttle_charge() for every vCPU, and make those that run
      * while they owe a penalty leave the guest.  Any thread; takes no BQL.
-     *
-     * Returns: how many of the pages were charged in the present epoch; only
-     * with rings, 0 without
      */
-    uint64_t (*look)(void);
+    void (*look)(void);
     /*
      * Wake vCPUs that sleep for longer than dirty_throttle_penalty() says
      * now.  Any thread; takes no BQL.
@@ -142,6 +139,12 @@ bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
  * the thread that syncs, not under locks of the accelerator's.
  */
 bool dirty_throttle_sync_begins_epoch(void);
+
+/*
+ * All that vCPUs have been charged by now belongs to past epochs.  Only with
+ * rings.  Any thread, no BQL needed; no vCPU is charged at the same time.
+ */
+void dirty_throttle_epoch_began(void);
 
 /**
  * dirty_throttle_charge: tell what a vCPU has dirtied so far
