@@ -14,6 +14,8 @@
 #include "config.h"
 #include "counters.h"
 #include "cpu.h"
+#include "display.h"
+#include "lapic.h"
 #include "layout.h"
 #include "pace.h"
 #include "page.h"
@@ -41,7 +43,9 @@ static uint64_t gap(uint64_t due, uint64_t last, uint64_t now)
     return (int64_t)(now - begin) > 0 ? now - begin : 0;
 }
 
-void role_run(unsigned index, bool reports)
+/* @eoi_flag is NULL at CPL 3, where no vCPU can be halted */
+static inline __attribute__((noreturn, always_inline))
+void run(unsigned index, bool reports, uint32_t *eoi_flag)
 {
     const VcpuConfig *vcpu = &config.vcpu[index];
     bool writes = vcpu->role != STRESS_GUEST_READER;
@@ -68,7 +72,10 @@ void role_run(unsigned index, bool reports)
         if (reports) {
             report_step(now);
         }
-        if ((int64_t)(now - pace.due) < 0) {
+        if (eoi_flag) {
+            lapic_wait_for_timer(eoi_flag);
+            now = rdtsc();
+        } else if ((int64_t)(now - pace.due) < 0) {
             pause();
             now = rdtsc();
             continue;
@@ -83,6 +90,9 @@ void role_run(unsigned index, bool reports)
         if (wrapped) {
             at = 0;
             pass += writes;
+            if (vcpu->remap) {
+                display_remap();
+            }
         }
 
         now = rdtsc();
@@ -91,4 +101,15 @@ void role_run(unsigned index, bool reports)
         last = now;
         pace_next(&pace, now);
     }
+}
+
+void role_run(unsigned index, bool reports)
+{
+    run(index, reports, NULL);
+}
+
+void role_run_halted(unsigned index, uint32_t *eoi_flag)
+{
+    lapic_start_timer(TIMER_VECTOR, config.vcpu[index].rate);
+    run(index, false, eoi_flag);
 }

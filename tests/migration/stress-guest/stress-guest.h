@@ -37,6 +37,7 @@ typedef enum StressGuestRole {
     STRESS_GUEST_HOT,
     STRESS_GUEST_BURST,
     STRESS_GUEST_WAKEUPS,
+    STRESS_GUEST_SCREEN,
 } StressGuestRole;
 
 /* Written by vCPU 0 while it boots, and never again, except for @epoch */
