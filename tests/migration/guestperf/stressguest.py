@@ -32,7 +32,7 @@ VERSION = 1
 
 BOOTING, RUNNING, ERROR = range(3)
 ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups",
-         "screen")
+         "screen", "disk", "balloon")
 
 # The header, in units of 8 bytes
 _MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
@@ -58,7 +58,7 @@ class Role:
     kind: str
     rate: int | None = None         # Operations per second; 0 for no limit,
                                     # but in wakeups and screen
-    mb: int | None = None           # writer, reader, burst: size in MiB
+    mb: int | None = None           # Size in MiB, for most
     pages: int | None = None        # hot, screen: size in pages
     on: int | None = None           # burst: milliseconds of work
     off: int | None = None          # burst: milliseconds of silence
@@ -72,6 +72,8 @@ class Role:
         "burst": ("rate", "mb", "on", "off"),
         "wakeups": ("rate",),
         "screen": ("rate", "pages", "remap"),
+        "disk": ("rate", "mb"),
+        "balloon": ("rate", "mb"),
     }
 
     def __post_init__(self):

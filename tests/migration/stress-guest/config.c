@@ -63,6 +63,8 @@ static const struct {
     [STRESS_GUEST_HOT] = { "hot", KEY_RATE | KEY_PAGES },
     [STRESS_GUEST_BURST] = { "burst", KEY_RATE | KEY_MB | KEY_WINDOW },
     [STRESS_GUEST_WAKEUPS] = { "wakeups", KEY_TIMES },
+    [STRESS_GUEST_DISK] = { "disk", KEY_RATE | KEY_MB },
+    [STRESS_GUEST_BALLOON] = { "balloon", KEY_RATE | KEY_MB },
     [STRESS_GUEST_SCREEN] = { "screen", KEY_TIMES | KEY_PAGES | KEY_REMAP },
 };
 
@@ -184,6 +186,15 @@ static VcpuConfig parse_role(char *text)
     return vcpu;
 }
 
+/* The device that @taken switches on has one driver, vCPU @i */
+static void take_device(bool *taken, unsigned i)
+{
+    if (*taken) {
+        fatal("vcpu %lu cannot have another's device", (unsigned long)i);
+    }
+    *taken = true;
+}
+
 static void parse_vcpu(const char *key, char *value)
 {
     static bool given[MAX_VCPUS];
@@ -194,7 +205,19 @@ static void parse_vcpu(const char *key, char *value)
     }
     given[i] = true;
     config.vcpu[i] = parse_role(value);
-    config.display |= config.vcpu[i].role == STRESS_GUEST_SCREEN;
+    switch (config.vcpu[i].role) {
+    case STRESS_GUEST_BALLOON:
+        take_device(&config.balloon, i);
+        break;
+    case STRESS_GUEST_DISK:
+        take_device(&config.disk, i);
+        break;
+    case STRESS_GUEST_SCREEN:
+        config.display = true;
+        break;
+    default:
+        break;
+    }
 }
 
 static void parse_word(char *word)

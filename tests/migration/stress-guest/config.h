@@ -26,7 +26,9 @@ typedef struct VcpuConfig {
 typedef struct Config {
     unsigned nr_vcpus;
     uint64_t tsc_khz;           /* 0: measure it */
-    bool display;               /* switch it on */
+    bool balloon;               /* switch these on */
+    bool disk;
+    bool display;
     bool paravirt;              /* let KVM write into the guest's memory */
     bool console;               /* a line a second for each vCPU */
     VcpuConfig vcpu[MAX_VCPUS];

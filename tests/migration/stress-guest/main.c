@@ -4,12 +4,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "balloon.h"
 #include "boot.h"
 #include "clock.h"
 #include "config.h"
 #include "console.h"
 #include "counters.h"
 #include "cpu.h"
+#include "disk.h"
 #include "display.h"
 #include "paravirt.h"
 #include "roles.h"
@@ -25,6 +27,12 @@ static void boot_first(void)
     clock_init(config.tsc_khz);
     if (config.display) {
         display_init();
+    }
+    if (config.balloon) {
+        balloon_init();
+    }
+    if (config.disk) {
+        disk_init();
     }
     counters_describe();
     smp_init_vcpu(0);

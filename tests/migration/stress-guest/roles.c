@@ -11,9 +11,11 @@
 
 #include <stddef.h>
 
+#include "balloon.h"
 #include "config.h"
 #include "counters.h"
 #include "cpu.h"
+#include "disk.h"
 #include "display.h"
 #include "lapic.h"
 #include "layout.h"
@@ -81,8 +83,13 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
             continue;
         }
 
+        if (vcpu->role == STRESS_GUEST_BALLOON) {
+            at = balloon_adjust(vcpu, at, pass);
+        }
         good = page_check(vcpu->start + at, pass, &error);
-        if (writes) {
+        if (vcpu->role == STRESS_GUEST_DISK) {
+            disk_write(vcpu->start, at, pass + 1);
+        } else if (writes) {
             page_write(vcpu->start + at, pass + 1);
         }
         at += PAGE_SIZE;

@@ -38,6 +38,8 @@ typedef enum StressGuestRole {
     STRESS_GUEST_BURST,
     STRESS_GUEST_WAKEUPS,
     STRESS_GUEST_SCREEN,
+    STRESS_GUEST_DISK,
+    STRESS_GUEST_BALLOON,
 } StressGuestRole;
 
 /* Written by vCPU 0 while it boots, and never again, except for @epoch */
