@@ -10,6 +10,7 @@
 #include "config.h"
 #include "console.h"
 #include "cpu.h"
+#include "display.h"
 
 #define MIB (1024 * 1024ULL)
 
@@ -49,6 +50,7 @@ typedef enum RoleKeys {
     KEY_PAGES = 4,
     KEY_WINDOW = 8,
     KEY_TIMES = 16,
+    KEY_REMAP = 32,
 } RoleKeys;
 
 static const struct {
@@ -61,6 +63,9 @@ static const struct {
     [STRESS_GUEST_HOT] = { "hot", KEY_RATE | KEY_PAGES },
     [STRESS_GUEST_BURST] = { "burst", KEY_RATE | KEY_MB | KEY_WINDOW },
     [STRESS_GUEST_WAKEUPS] = { "wakeups", KEY_TIMES },
+    [STRESS_GUEST_DISK] = { "disk", KEY_RATE | KEY_MB },
+    [STRESS_GUEST_BALLOON] = { "balloon", KEY_RATE | KEY_MB },
+    [STRESS_GUEST_SCREEN] = { "screen", KEY_TIMES | KEY_PAGES | KEY_REMAP },
 };
 
 #define NR_ROLES (sizeof(roles) / sizeof(roles[0]))
@@ -137,6 +142,8 @@ static void parse_option(VcpuConfig *vcpu, unsigned keys, char *option)
         vcpu->on_ms = number(key, value, 1, MAX_MS);
     } else if ((keys & KEY_WINDOW) && same(key, "off")) {
         vcpu->off_ms = number(key, value, 0, MAX_MS);
+    } else if ((keys & KEY_REMAP) && same(key, "remap")) {
+        vcpu->remap = number(key, value, 0, 1);
     } else {
         fatal("%s does not take '%s'", config_role_name(vcpu->role), key);
     }
@@ -179,6 +186,15 @@ static VcpuConfig parse_role(char *text)
     return vcpu;
 }
 
+/* The device that @taken switches on has one driver, vCPU @i */
+static void take_device(bool *taken, unsigned i)
+{
+    if (*taken) {
+        fatal("vcpu %lu cannot have another's device", (unsigned long)i);
+    }
+    *taken = true;
+}
+
 static void parse_vcpu(const char *key, char *value)
 {
     static bool given[MAX_VCPUS];
@@ -189,6 +205,19 @@ static void parse_vcpu(const char *key, char *value)
     }
     given[i] = true;
     config.vcpu[i] = parse_role(value);
+    switch (config.vcpu[i].role) {
+    case STRESS_GUEST_BALLOON:
+        take_device(&config.balloon, i);
+        break;
+    case STRESS_GUEST_DISK:
+        take_device(&config.disk, i);
+        break;
+    case STRESS_GUEST_SCREEN:
+        config.display = true;
+        break;
+    default:
+        break;
+    }
 }
 
 static void parse_word(char *word)
@@ -200,6 +229,8 @@ static void parse_word(char *word)
         parse_vcpu(key, value);
     } else if (same(key, "khz")) {
         config.tsc_khz = number(key, value, 1000, 100000000);
+    } else if (same(key, "display")) {
+        config.display |= number(key, value, 0, 1);
     } else if (same(key, "pv")) {
         config.paravirt = number(key, value, 0, 1);
     } else if (same(key, "console")) {
@@ -236,7 +267,7 @@ static unsigned count_vcpus(void)
     return nr;
 }
 
-/* Give every vCPU its own region, one after another */
+/* Give every vCPU its own region, one after another, or the screen */
 static void place_regions(uint64_t ram_end)
 {
     uint64_t start = REGIONS_START;
@@ -244,6 +275,15 @@ static void place_regions(uint64_t ram_end)
     for (unsigned i = 0; i < config.nr_vcpus; i++) {
         VcpuConfig *vcpu = &config.vcpu[i];
 
+        if (vcpu->role == STRESS_GUEST_SCREEN) {
+            vcpu->start = DISPLAY_START;
+            if (vcpu->size > DISPLAY_SIZE) {
+                fatal("vcpu %lu: the screen has only %lu pages",
+                      (unsigned long)i,
+                      (unsigned long)DISPLAY_SIZE / PAGE_SIZE);
+            }
+            continue;
+        }
         vcpu->start = start;
         start += vcpu->size;
         if (start > ram_end) {

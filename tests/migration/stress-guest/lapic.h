@@ -20,4 +20,16 @@ void lapic_start_others(void);
 /* Interrupt this vCPU with @vector @rate times a second, from now on */
 void lapic_start_timer(unsigned vector, uint64_t rate);
 
+/*
+ * At CPL 0: halt until that happens. @eoi_flag is where the host may say that
+ * it need not be told when the interrupt has ended.
+ *
+ * The interrupt that sti lets in is not taken before hlt. The registers are
+ * what timer_entry wants.
+ */
+static inline void lapic_wait_for_timer(uint32_t *eoi_flag)
+{
+    asm volatile("sti; hlt; cli" : : "D"(eoi_flag) : "rax", "memory", "cc");
+}
+
 #endif /* LAPIC_H */

@@ -37,6 +37,9 @@ typedef enum StressGuestRole {
     STRESS_GUEST_HOT,
     STRESS_GUEST_BURST,
     STRESS_GUEST_WAKEUPS,
+    STRESS_GUEST_SCREEN,
+    STRESS_GUEST_DISK,
+    STRESS_GUEST_BALLOON,
 } StressGuestRole;
 
 /*

@@ -14,23 +14,12 @@
 #include "cpu.h"
 #include "lapic.h"
 #include "layout.h"
-#include "paravirt.h"
 #include "wakeups.h"
 
 #define PUBLISH_MS 50
 
-/*
- * The interrupt that sti lets in is not taken before hlt. The registers are
- * what timer_entry wants.
- */
-static inline void wait_for_timer(uint32_t *eoi_flag)
+void wakeups_run(unsigned index, uint32_t *eoi_flag)
 {
-    asm volatile("sti; hlt; cli" : : "D"(eoi_flag) : "rax", "memory", "cc");
-}
-
-void wakeups_run(unsigned index, unsigned slot)
-{
-    uint32_t *eoi_flag = paravirt_eoi_flag(slot);
     uint64_t last = rdtsc();
     uint64_t publish_at = last;
     uint64_t wakeups = 0;
@@ -42,7 +31,7 @@ void wakeups_run(unsigned index, unsigned slot)
     for (;;) {
         uint64_t now;
 
-        wait_for_timer(eoi_flag);
+        lapic_wait_for_timer(eoi_flag);
         now = rdtsc();
         wakeups++;
         if (now - last > gap) {

@@ -7,7 +7,12 @@
 #ifndef WAKEUPS_H
 #define WAKEUPS_H
 
-/* At CPL 0: wake up as often as the command line says for vCPU @index */
-__attribute__((noreturn)) void wakeups_run(unsigned index, unsigned slot);
+#include <stdint.h>
+
+/*
+ * At CPL 0: wake up as often as the command line says for vCPU @index.
+ * @eoi_flag: see lapic_wait_for_timer().
+ */
+__attribute__((noreturn)) void wakeups_run(unsigned index, uint32_t *eoi_flag);
 
 #endif /* WAKEUPS_H */

@@ -22,7 +22,9 @@ void walk_init(Walk *walk, const VcpuConfig *vcpu, uint32_t pass)
 {
     uint64_t hot = HOT_PAGES * PAGE_SIZE;
 
-    if (vcpu->role == STRESS_GUEST_HOT || hot > vcpu->size) {
+    /* A balloon takes pages away from the beginning: they are all one part. */
+    if (vcpu->role == STRESS_GUEST_HOT || vcpu->role == STRESS_GUEST_BALLOON ||
+        hot > vcpu->size) {
         hot = vcpu->size;
     }
     *walk = (Walk) {
@@ -49,6 +51,12 @@ uint32_t walk_pass(const Walk *walk)
     const WalkPart *part = &walk->parts[walk->part];
 
     return part->pass + (walk->at < part->at);
+}
+
+void walk_skip_to(Walk *walk, uint64_t at)
+{
+    walk->at = at;
+    walk->parts[walk->part].at = at;
 }
 
 bool walk_next(Walk *walk)
