@@ -8,7 +8,7 @@ DIRTYTHROTTLE = tests/migration/dirtythrottle
 GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
-.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) bench \
+.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) chaos bench \
         bench-engine bench-guestperf series clean distclean
 
 help:
@@ -18,6 +18,10 @@ help:
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
 	@echo "                check-static; check-nested (3 minutes) needs no KVM"
+	@echo "make chaos      migrations in which anything may happen (20 minutes);"
+	@echo "                CHAOS_SEED=N plays a run again, CHAOS_EVENTS=N and"
+	@echo "                CHAOS_SECONDS=N end it, CHAOS_REPLAY=FILE plays what"
+	@echo "                failed; SANITIZER=asan or tsan, QEMU_BINARY=PATH"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
@@ -74,6 +78,14 @@ bench-engine: deps
 	@PATH=/usr/bin:$$PATH ninja -C build/bench-engine bench-dirty-exit \
 	    >/dev/null
 	@build/bench-engine/bench-dirty-exit
+
+# Which settings there are is said in chaos/__main__.py; they are variables of
+# the environment, or arguments of make.
+export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY SANITIZER
+
+chaos: build guest $(SANITIZER:%=build-%)
+	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	    $(PYTHON) -m dirtythrottle.chaos
 
 # The check prepares and builds by itself, so that a failure there is counted.
 check: deps
