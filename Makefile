@@ -81,7 +81,7 @@ bench-engine: deps
 
 # Which settings there are is said in chaos/__main__.py; they are variables of
 # the environment, or arguments of make.
-export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY SANITIZER
+export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY CHAOS_SHOW SANITIZER
 
 chaos: build guest $(SANITIZER:%=build-%)
 	@PYTHONPATH=build/qemu-7.2/python:tests/migration \

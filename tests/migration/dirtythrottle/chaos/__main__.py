@@ -11,6 +11,7 @@ CHAOS_SEED      the run of that number once more
 CHAOS_EVENTS    until that many events have fitted, however long that takes
 CHAOS_SECONDS   for that long, 1200 by default
 CHAOS_REPLAY    the events of that file, as a failure left it in build/chaos
+CHAOS_SHOW      a fault of QEMU's own, see known.py
 QEMU_BINARY     another build
 SANITIZER       asan or tsan: what 'make build-asan', 'make build-tsan' built
 """
@@ -25,6 +26,7 @@ from typing import Any
 
 from dirtythrottle import probe
 from dirtythrottle.chaos.events import Generator
+from dirtythrottle.chaos.known import FAULTS
 from dirtythrottle.chaos.run import Run, lines, parse, summary
 from dirtythrottle.chaos.sanitizer import SANITIZERS
 from dirtythrottle.vm import exit_on_signals
@@ -62,7 +64,11 @@ def main() -> int:
     # What QEMU dies from is a failure's text, not a warning beside it
     logging.getLogger("qemu").setLevel(logging.CRITICAL)
 
-    run = Run(binary, SANITIZERS[name], say=say)
+    shown = os.environ.get("CHAOS_SHOW", "")
+    if shown and shown not in FAULTS:
+        sys.exit("chaos: CHAOS_SHOW is '%s', none of %s" % (
+            shown, ", ".join(FAULTS)))
+    run = Run(binary, SANITIZERS[name], shown=shown, say=say)
     replay = os.environ.get("CHAOS_REPLAY")
     if replay:
         label = "replay"
@@ -88,6 +94,9 @@ def main() -> int:
             len(failure.minimal),
             "" if failure.again else ", which did not fail again", label, i))
         say(lines(failure.minimal))
+    for text, times in sorted(run.counts.items()):
+        if text.startswith("kept away"):
+            say("%s %d times" % (text, times))
     say("%s, %d s" % (summary(run.counts, len(run.failures)),
                       run.counts["seconds"]))
     return 1 if run.failures else 0

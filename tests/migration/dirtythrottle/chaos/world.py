@@ -19,11 +19,11 @@ from dirtythrottle.chaos import figures
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.channel import Channel
 from dirtythrottle.chaos.events import CAPABILITIES, Event
+from dirtythrottle.chaos.known import FAULTS
 from dirtythrottle.chaos.machine import Machine, Patience, Shape
 from dirtythrottle.migration import ENDED
 
-# A reset while pages are tracked runs the firmware, which some KVM emulates in
-# one piece: a smaller ring is overrun before that KVM looks, and pages are lost
+# Holds what firmware and loader write when a VM is reset
 FIRMWARE_RING = 65536
 
 # What lets every migration end, in bytes/s and ms
@@ -69,12 +69,14 @@ class World:
     """The VM that runs the guest, perhaps with a migration under way"""
 
     def __init__(self, binary: str, directory: str, patience: Patience,
-                 log_findings: Callable[[], str | None]):
+                 log_findings: Callable[[], str | None], shown: str = ""):
         self._binary = binary
         self._directory = Path(directory)
         self._patience = patience
         # What a sanitizer has written since the last call
         self._findings = log_findings
+        # The known fault that is not avoided
+        self._shown = shown
         self._vm: Machine | None = None
         self._attempt: Attempt | None = None
         self._files = 0
@@ -87,7 +89,11 @@ class World:
     # -- the runner's side
 
     def do(self, event: Event) -> bool:
-        """Let it happen, and see that all is well; whether it fitted"""
+        """
+        Let it happen, and see that all is well; whether it fitted
+
+        Raises Broken.
+        """
         parameters = dict(event)
         name = parameters.pop("do")
         if self._vm is None and name != "boot":
@@ -154,6 +160,13 @@ class World:
         self.counts["pages"] += self._vm.check()
         self.counts["checks"] += 1
 
+    def _avoid(self, fault: str) -> bool:
+        """Whether to keep away from a fault that is known"""
+        assert fault in FAULTS
+        if fault != self._shown:
+            self.counts["kept away from " + fault] += 1
+        return fault != self._shown
+
     def _resting(self) -> bool:
         return self._attempt is None
 
@@ -205,9 +218,9 @@ class World:
         self._vm.stopped = False
 
     def _do_reset(self) -> bool | None:
-        if (self._attempt or self._vm.limited or
-                time.monotonic() < self._dirty_rate_until) and (
-                    0 < self._vm.ring < FIRMWARE_RING):
+        if (self._attempt or self._vm.limited or self._measures_rate()) and (
+                0 < self._vm.ring < FIRMWARE_RING and
+                self._avoid("reset-overrun")):
             return False
         self._vm.command("system_reset")
 
@@ -220,14 +233,18 @@ class World:
     def _do_freeze(self, ms: int) -> None:
         self._vm.freeze(ms)
 
+    def _measures_rate(self) -> bool:
+        return time.monotonic() < self._dirty_rate_until
+
     def _do_plug(self) -> bool | None:
-        # calc-dirty-rate of 7.2 does not expect vCPUs to come or go
-        if not self._resting() or time.monotonic() < self._dirty_rate_until:
+        if not self._resting() or (
+                self._measures_rate() and self._avoid("dirty-rate-hotplug")):
             return False
         return self._vm.plug()
 
     def _do_unplug(self) -> bool | None:
-        if not self._resting() or time.monotonic() < self._dirty_rate_until:
+        if not self._resting() or (
+                self._measures_rate() and self._avoid("dirty-rate-hotplug")):
             return False
         return self._vm.unplug()
 
@@ -343,11 +360,15 @@ class World:
 
     # -- snapshots
 
+    def _before_snapshot(self) -> None:
+        if self._vm.capabilities()["multifd"] and (
+                self._avoid("multifd-snapshot")):
+            self._set_capability(self._vm, "multifd", False)
+
     def _do_savevm(self) -> bool | None:
         if not self._resting() or self._vm.shape.disk is None:
             return False
-        # QEMU 7.2 crashes when it saves a VM with multifd on
-        self._set_capability(self._vm, "multifd", False)
+        self._before_snapshot()
         text = self._vm.hmp("savevm " + _SNAPSHOT)
         if text.strip():
             raise Broken("savevm", text)
@@ -357,7 +378,7 @@ class World:
         if not self._resting() or self._saved is None or (
                 self._saved != self._vm.plugged()):
             return False
-        self._set_capability(self._vm, "multifd", False)
+        self._before_snapshot()
         text = self._vm.hmp("loadvm " + _SNAPSHOT)
         if text.strip():
             raise Broken("loadvm", text)
@@ -490,17 +511,23 @@ class World:
         attempt = self._attempt
         if not attempt or attempt.postcopy:
             return self._do_finish()
-        if stalled:
+        if self._must_not_break():
+            attempt.channel.heal()
+        elif stalled:
             attempt.channel.stall()
         attempt.cancelled = True
         attempt.broken = True
         self._vm.command("migrate_cancel")
         self._until_ended()
 
+    def _must_not_break(self) -> bool:
+        return self._attempt.capabilities["multifd"] and (
+            self._avoid("multifd-broken"))
+
     def _do_break(self) -> bool | None:
         attempt = self._attempt
         # Postcopy waits for somebody to mend it, and the guest with it
-        if not attempt or attempt.postcopy:
+        if not attempt or attempt.postcopy or self._must_not_break():
             return self._do_finish()
         attempt.broken = True
         attempt.channel.close()
@@ -508,7 +535,8 @@ class World:
 
     def _do_kill_destination(self) -> bool | None:
         attempt = self._attempt
-        if not attempt or attempt.postcopy or attempt.dst is None:
+        if not attempt or attempt.postcopy or attempt.dst is None or (
+                self._must_not_break()):
             return self._do_finish()
         attempt.broken = True
         attempt.channel.heal()
