@@ -19,7 +19,7 @@ from dirtythrottle.chaos.channel import Channel
 from dirtythrottle.chaos.events import Generator
 from dirtythrottle.chaos.minimise import minimise
 from dirtythrottle.chaos.run import Run, lines, parse
-from dirtythrottle.chaos.sanitizer import SANITIZERS
+from dirtythrottle.chaos.sanitizer import SLOWNESS
 from dirtythrottle.chaos.world import World
 
 # Any number does, but the same one each time: a failure shall come again
@@ -244,7 +244,7 @@ class FiguresTest(unittest.TestCase):
 
 class ChaosTest(ThrottleTest):
     def run_of(self) -> Run:
-        return Run(self.binary, SANITIZERS[""],
+        return Run(self.binary, SLOWNESS[os.environ.get("SANITIZER", "")],
                    minimise_seconds=MINIMISE_SECONDS, most_failures=1,
                    say=lambda line: None)
 

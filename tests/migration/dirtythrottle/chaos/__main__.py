@@ -28,7 +28,7 @@ from dirtythrottle import probe
 from dirtythrottle.chaos.events import Generator
 from dirtythrottle.chaos.known import FAULTS
 from dirtythrottle.chaos.run import Run, lines, parse, summary
-from dirtythrottle.chaos.sanitizer import SANITIZERS
+from dirtythrottle.chaos.sanitizer import SLOWNESS
 from dirtythrottle.vm import exit_on_signals
 
 _SECONDS = 1200
@@ -49,12 +49,10 @@ def say(line: Any) -> None:
 
 def main() -> int:
     name = os.environ.get("SANITIZER", "")
-    if name not in SANITIZERS:
+    if name not in SLOWNESS:
         sys.exit("chaos: SANITIZER is '%s', neither of %s" % (
-            name, ", ".join(filter(None, SANITIZERS))))
-    binary = os.environ.get("QEMU_BINARY") or str(
-        probe.build_dir() / ("7.2-" + name if name else "7.2") /
-        "qemu-system-x86_64")
+            name, ", ".join(filter(None, SLOWNESS))))
+    binary = probe.default_binary()
     if not probe.kvm_available() or not probe.ring_available():
         say("chaos: needs KVM with a dirty ring, nothing was done")
         return 0
@@ -68,7 +66,7 @@ def main() -> int:
     if shown and shown not in FAULTS:
         sys.exit("chaos: CHAOS_SHOW is '%s', none of %s" % (
             shown, ", ".join(FAULTS)))
-    run = Run(binary, SANITIZERS[name], shown=shown, say=say)
+    run = Run(binary, SLOWNESS[name], shown, say=say)
     replay = os.environ.get("CHAOS_REPLAY")
     if replay:
         label = "replay"

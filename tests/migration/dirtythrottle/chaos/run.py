@@ -22,7 +22,7 @@ from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.events import Event
 from dirtythrottle.chaos.machine import Patience
 from dirtythrottle.chaos.minimise import minimise
-from dirtythrottle.chaos.sanitizer import Findings, Sanitizer
+from dirtythrottle.chaos.sanitizer import Findings
 from dirtythrottle.chaos.world import World
 from dirtythrottle.vm import TimeLimit
 
@@ -52,8 +52,8 @@ class Run:
     @say gets lines for people.
     """
     binary: str
-    sanitizer: Sanitizer
-    suppressions: str = ""
+    # How much longer everything may take than with a plain build
+    slowness: float = 1
     # A fault in known.py that events do not keep away from
     shown: str = ""
     # For making a failure's list shorter
@@ -91,10 +91,10 @@ class Run:
         """Events from @source, added to @played, until one breaks something"""
         with tempfile.TemporaryDirectory(prefix="chaos-",
                                          dir="/var/tmp") as directory:
-            findings = Findings(self.sanitizer, directory, self.suppressions)
+            findings = Findings()
             world = World(self.binary, directory,
-                          Patience().times(self.sanitizer.slowness),
-                          findings.take, self.shown)
+                          Patience().times(self.slowness), findings.take,
+                          self.shown)
             try:
                 for event in source:
                     if event["do"] == "boot":
@@ -118,6 +118,8 @@ class Run:
             finally:
                 self.counts += world.counts
                 world.close()
+                findings.take()
+                findings.forget()
 
     @staticmethod
     def _explained(broken: Broken, findings: Findings) -> Broken:
@@ -159,8 +161,8 @@ class Run:
             if time.monotonic() > deadline:
                 return False
             # Its figures are not the run's
-            run = Run(self.binary, self.sanitizer, self.suppressions,
-                      self.shown, say=lambda line: None)
+            run = Run(self.binary, self.slowness, self.shown,
+                      say=lambda line: None)
             run._next_line = float("inf")
             found, _ = run._world(iter(events), [], float("inf"),
                                   float("inf"))

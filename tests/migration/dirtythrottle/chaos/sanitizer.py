@@ -6,55 +6,40 @@
 
 import os
 
-from dataclasses import dataclass
 from pathlib import Path
+
+# What it makes of a second
+SLOWNESS = {"": 1.0, "asan": 4.0, "tsan": 10.0}
 
 # Long enough for both stacks of a race
 _LINES = 120
 
 
-@dataclass(frozen=True)
-class Sanitizer:
-    """A way to build QEMU; @slowness is what it makes of one second"""
-    name: str
-    slowness: float
-    # Variables of the environment; {log} is where reports go
-    options: dict[str, str]
-
-
-SANITIZERS = {
-    "": Sanitizer("", 1, {}),
-    "asan": Sanitizer("asan", 4, {
-        # Leaks at quit are QEMU's own, by the dozen
-        "ASAN_OPTIONS": "log_path={log}:detect_leaks=0:"
-                        "detect_stack_use_after_return=0",
-        "UBSAN_OPTIONS": "log_path={log}:print_stacktrace=1",
-    }),
-    "tsan": Sanitizer("tsan", 10, {
-        "TSAN_OPTIONS": "log_path={log}:exitcode=0:history_size=4:"
-                        "suppressions={suppressions}",
-    }),
-}
-
-
 class Findings:
-    """What a sanitizer has written, taken once"""
+    """
+    What a sanitizer has written, each line taken once
 
-    def __init__(self, sanitizer: Sanitizer, directory: str,
-                 suppressions: str):
-        self._directory = Path(directory, "findings")
-        self._directory.mkdir()
-        for name, value in sanitizer.options.items():
-            os.environ[name] = value.format(
-                log=self._directory / "report", suppressions=suppressions)
-        # How much of each has been taken; a process may add to its own
+    scripts/sanitized sets the sanitizer up, and says where that writes to.
+    """
+
+    def __init__(self) -> None:
+        reports = os.environ.get("SANITIZER_REPORTS")
+        self._directory = Path(reports) if reports else None
+        # How much of each file has been taken: a process may add to its own
         self._taken: dict[Path, int] = {}
 
     def take(self) -> str | None:
-        texts = []
+        if self._directory is None:
+            return None
+        lines = []
         for path in sorted(self._directory.iterdir()):
             text = path.read_text(errors="replace")
-            if text[self._taken.get(path, 0):].strip():
-                texts += text[self._taken.get(path, 0):].splitlines()
+            lines += text[self._taken.get(path, 0):].splitlines()
             self._taken[path] = len(text)
-        return "\n".join(texts[:_LINES]) or None
+        return "\n".join(lines[:_LINES]) or None
+
+    def forget(self) -> None:
+        """All processes have ended, and what they wrote is known"""
+        for path in self._taken:
+            path.unlink()
+        self._taken.clear()
