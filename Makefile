@@ -9,8 +9,8 @@ GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
-        $(CHECKS:%=check-%) bench bench-engine bench-guestperf series clean \
-        distclean
+        $(CHECKS:%=check-%) chaos bench bench-engine bench-guestperf series \
+        clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end, and"
@@ -20,6 +20,10 @@ help:
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
 	@echo "                check-static; check-nested (3 minutes) needs no KVM"
+	@echo "make chaos      migrations in which anything may happen (20 minutes);"
+	@echo "                CHAOS_SEED=N plays a run again, CHAOS_EVENTS=N and"
+	@echo "                CHAOS_SECONDS=N end it, CHAOS_REPLAY=FILE plays what"
+	@echo "                failed; SANITIZER=asan or tsan, QEMU_BINARY=PATH"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
@@ -82,6 +86,14 @@ bench-engine: deps
 	@PATH=/usr/bin:$$PATH ninja -C build/bench-engine bench-dirty-exit \
 	    >/dev/null
 	@build/bench-engine/bench-dirty-exit
+
+# Which settings there are is said in chaos/__main__.py; they are variables of
+# the environment, or arguments of make.
+export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY CHAOS_SHOW SANITIZER
+
+chaos: build guest $(SANITIZER:%=build-%)
+	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	    $(SANITIZER:%=scripts/sanitized %) $(PYTHON) -m dirtythrottle.chaos
 
 # The check prepares and builds by itself, so that a failure there is counted.
 check: deps
