@@ -14,7 +14,7 @@ from typing import Any, Callable, Sequence
 from guestperf.stressguest import Role
 
 from dirtythrottle import kvmshim
-from dirtythrottle.base import EVENTUALLY, LASTING_LINK, READER, WRITER
+from dirtythrottle.base import EVENTUALLY, LASTING_LINK, READER
 from dirtythrottle.measure import MIB, PAGE_SIZE
 from dirtythrottle.migration import ENDED, Migration
 from dirtythrottle.test_quota import QuotaTest
@@ -24,8 +24,10 @@ from dirtythrottle.vm import StressVM, wait_until
 HOT_MB = 8
 HOT = Role("hot", pages=HOT_MB * MIB // PAGE_SIZE)
 
-# As fast as it can, so that something comes while a sync is under way
-FLOOD = Role("writer", mb=32)
+# Rings that take some time to be harvested, and vCPUs that dirty as much as
+# they can meanwhile
+LARGE_RING = 65536
+FLOOD = Role("writer", mb=150)
 
 # MB/s. What no vCPU dirties; it only has them watched
 NO_LIMIT = 100000
@@ -120,10 +122,11 @@ class CommandTest(ChargingTest):
         self.assertGreater(max(rates[len(rates) // 2:]), 0)
 
     def test_limit_holds(self) -> None:
-        """Whoever gets to pages that were not charged is charged"""
-        src = self.source((WRITER, READER))
-        full = self.rate(src)
+        """Pages that were charged long ago are charged again"""
         limit = 5
+        # More than the limit allows in an epoch, less than in this test
+        src = self.source((Role("writer", rate=50000, mb=2 * limit), READER))
+        full = self.rate(src)
         src.limit(limit, cpu_index=0)
         self.wait_slow(src, full)
         begin, before = time.monotonic(), src.guest.vcpu(0).ops
@@ -172,10 +175,8 @@ class MigrationTest(ChargingTest):
             wait_until("dirty rate", EVENTUALLY, measured)
         self.assertLess(max(rates), 1)
 
-    def device_rates(self, src: StressVM, link: float, syncs: int
-                     ) -> list[float]:
+    def device_rates(self, migration: Migration, syncs: int) -> list[float]:
         """What so many syncs take for the work of devices"""
-        migration = self.start_lasting(src, link=link)
         seen = {}
 
         def note() -> None:
@@ -187,20 +188,24 @@ class MigrationTest(ChargingTest):
                 seen[sync] = info["device-rate"]
 
         while len(seen) < syncs:
-            self.refresh(src, 1, note)
+            self.refresh(migration.src, 1, note)
         return list(seen.values())
 
     def test_devices_still_show(self) -> None:
         """What vCPUs are charged is not more than what a sync finds"""
         # Each pass sends the hot set and as much of a device's
         src, _ = self.device_source((HOT, READER), HOT_MB, 0.1)
-        rates = self.device_rates(src, 20, 3)
+        rates = self.device_rates(self.start_lasting(src, link=20), 3)
         self.assertGreater(min(rates), 0, rates)
 
     def test_vcpus_are_no_devices(self) -> None:
         """What vCPUs are charged is not less than what a sync finds"""
-        src = self.source((FLOOD, FLOOD))
-        rates = self.device_rates(src, 100, 6)
+        src = self.source((FLOOD, FLOOD), ring=LARGE_RING)
+        # vCPUs are looked at all the time but not slowed, so it does not end
+        src.limit(NO_LIMIT)
+        rates = self.device_rates(Migration(
+            src, None, 300, 1, ["dirty-limit"],
+            {"vcpu_dirty_limit": NO_LIMIT}).start(), 6)
         self.assertEqual(max(rates), 0, rates)
 
     def test_one_flush_a_sync(self) -> None:
