@@ -11,12 +11,8 @@
  */
 
 #include "qemu/osdep.h"
-#include <signal.h>
-#include <sys/ioctl.h>
 #include "qemu/atomic.h"
 #include "qemu/bitops.h"
-#include "qemu/error-report.h"
-#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "kvm-dirty.h"
 #include "trace.h"
@@ -211,46 +207,6 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 }
 
 /*
- * The ioctl may stop early, after a part of the work or none, and tell so by a
- * smaller number, 0 or -EINTR.  So many idle calls in a row mean that KVM and
- * QEMU disagree on what was harvested.
- */
-#define RESET_IDLE_MAX 1000
-
-/*
- * Have KVM write-protect what was harvested.  Under kvm_slots_lock().
- *
- * Linux 6.16 and later let a pending signal end the ioctl, and then count up
- * to 64 pages as reset that are still writable: what the guest writes there
- * is lost to the migration.  vCPU threads are sent signals all the time, so
- * no signal is let in meanwhile.
- */
-static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
-{
-    unsigned idle = 0;
-    sigset_t all, old;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (pages) {
-        int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
-
-        if ((ret == -EINTR || ret == 0) && idle < RESET_IDLE_MAX) {
-            idle++;
-            continue;
-        }
-        if (ret <= 0 || ret > pages) {
-            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
-                         "harvested", ret, pages);
-            abort();
-        }
-        pages -= ret;
-        idle = 0;
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-/*
  * So many entries are harvested and reset before the slots lock is given to
  * those who wait for it.  That takes about 180 us, some 43 ns for each.  A
  * reset makes all vCPUs flush their TLBs, and therefore batches are not small.
@@ -285,7 +241,7 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
         }
     }
     if (count) {
-        kvm_dirty_ring_reset(s, count);
+        kvm_dirty_reset(count);
         reaped->reaped_pages += count;
         reaped->new_pages += new_pages;
         reaped->time_ns += get_clock() - start_ns;
@@ -382,25 +338,11 @@ void kvm_dirty_ring_full(CPUState *cpu)
     }
 }
 
-static void do_kvm_cpu_synchronize_kick(CPUState *cpu, run_on_cpu_data arg)
-{
-    /* Leaving the guest was all that was wanted. */
-}
-
 void kvm_dirty_ring_flush(KVMState *s)
 {
-    CPUState *cpu;
-
     trace_kvm_dirty_ring_flush(0);
-    /* The BQL serializes flushes. */
-    assert(qemu_mutex_iothread_locked());
     /* Hardware may buffer dirty pages until its vCPU leaves the guest. */
-    CPU_FOREACH(cpu) {
-        /* A vCPU that is leaving has done so, and runs no work any more. */
-        if (!cpu->unplug) {
-            run_on_cpu(cpu, do_kvm_cpu_synchronize_kick, RUN_ON_CPU_NULL);
-        }
-    }
+    kvm_dirty_vcpus_leave();
     /* What is marked now is all that had been dirtied; the rest can wait. */
     kvm_slots_lock();
     kvm_dirty_ring_mark_one_or_all(NULL);
