@@ -55,7 +55,7 @@
 #include "trace.h"
 
 /*
- * So many idle calls in a row mean that KVM and QEMU disagree on what was
+ * So many idle calls in a row mean that KVM does not find the rest of what was
  * harvested.
  */
 #define RESET_IDLE_MAX 1000
@@ -70,34 +70,31 @@ static long kvm_dirty_reset_sleeps(void)
 }
 
 /*
- * Reset @pages entries.  A call that stopped early has done a part of the work
- * or none, and tells so by a smaller number, 0 or -EINTR.
- *
- * Returns: false if pages may have been left writable
+ * Reset r->pages entries.  A call that stopped early has done a part of the
+ * work or none, and tells so by a smaller number, 0 or -EINTR.
  */
-static bool kvm_dirty_reset_all(KVMState *s, uint64_t pages)
+static void kvm_dirty_reset_all(KVMState *s, KVMDirtyReset *r)
 {
     long sleeps = kvm_dirty_reset_sleeps();
-    uint64_t left = pages;
     unsigned idle = 0, calls = 0;
 
-    while (left) {
+    r->left = r->pages;
+    while (r->left && idle < RESET_IDLE_MAX) {
         int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
 
-        calls++;
-        if ((ret == -EINTR || ret == 0) && idle < RESET_IDLE_MAX) {
+        if (ret > 0 && ret <= r->left) {
+            r->left -= ret;
+            idle = 0;
+        } else if (ret == -EINTR || ret == 0) {
             idle++;
-            continue;
-        }
-        if (ret <= 0 || ret > left) {
-            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " of %"
-                         PRIu64 " entries harvested left", ret, left, pages);
+        } else {
+            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
+                         "harvested", ret, r->left);
             abort();
         }
-        left -= ret;
-        idle = 0;
+        calls++;
     }
-    return calls == 1 && kvm_dirty_reset_sleeps() == sleeps;
+    r->complete = calls == 1 && kvm_dirty_reset_sleeps() == sleeps;
 }
 
 static void *kvm_dirty_reset_thread(void *opaque)
@@ -109,10 +106,8 @@ static void *kvm_dirty_reset_thread(void *opaque)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     while (true) {
-        uint64_t pages = qatomic_load_acquire(&r->pages);
-
-        if (pages) {
-            r->complete = kvm_dirty_reset_all(s, pages);
+        if (qatomic_load_acquire(&r->pages)) {
+            kvm_dirty_reset_all(s, r);
             qatomic_store_release(&r->pages, 0);
             qemu_event_set(&r->done);
         }
@@ -139,7 +134,7 @@ void kvm_dirty_reset_init(KVMState *s)
  * The lock allows one at a time.  While pages is 0 the rest belongs to who has
  * the lock, otherwise to the thread.  An event may wake somebody too early.
  */
-void kvm_dirty_reset(uint64_t pages)
+uint64_t kvm_dirty_reset(uint64_t pages)
 {
     KVMDirtyReset *r = &kvm_dirty_tracking.reset;
 
@@ -153,6 +148,7 @@ void kvm_dirty_reset(uint64_t pages)
         trace_kvm_dirty_reset_suspect(pages);
         r->suspect = true;
     }
+    return r->left;
 }
 
 /*

@@ -37,6 +37,14 @@ typedef struct KVMDirtyVcpu {
     /* when it was last harvested; entries since creation */
     int64_t reaped_ns;
     uint64_t reaped_pages;
+    /* the latter when the vCPU last went on after its ring had been full */
+    uint64_t full_pages;
+    /*
+     * KVM has overrun the ring, so that a gap comes before its next entry; so
+     * many entries of the gap are still to be handed back
+     */
+    bool overrun;
+    uint32_t gap;
     /*
      * pages that were clean when they were harvested, since creation; without
      * a ring, pages counted by KVM while they were being watched
@@ -111,6 +119,8 @@ typedef struct KVMDirtyReset {
     uint64_t pages;
     QemuEvent wanted;
     QemuEvent done;
+    /* of those, KVM does not find so many */
+    uint64_t left;
     /* none of their pages was left writable */
     bool complete;
     /* Under kvm_slots_lock(): pages may have been left writable. */
@@ -201,8 +211,11 @@ void kvm_dirty_reset_init(KVMState *s);
  *
  * Called under kvm_slots_lock(), from any thread.  Pages may be left writable
  * nevertheless; kvm_dirty_reset_repair() then has something to do.
+ *
+ * Returns: how many of the entries KVM does not find, 0 unless it has overrun a
+ * ring meanwhile
  */
-void kvm_dirty_reset(uint64_t pages);
+uint64_t kvm_dirty_reset(uint64_t pages);
 
 /*
  * Write-protect what resets may have left writable.  Called with the BQL held,
