@@ -11,12 +11,10 @@
  */
 
 #include "qemu/osdep.h"
-#include <signal.h>
-#include <sys/ioctl.h>
 #include "qemu/atomic.h"
+#include "qemu/bitmap.h"
 #include "qemu/bitops.h"
 #include "qemu/error-report.h"
-#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "kvm-dirty.h"
 #include "trace.h"
@@ -116,6 +114,9 @@ uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
     uint32_t mask = s->kvm_dirty_ring_size - 1;
     uint32_t low = d->looked - d->fetch, high = s->kvm_dirty_ring_size;
 
+    if (!kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & mask])) {
+        return 0;
+    }
     /*
      * All before low are dirty, and none from high on was.  Dirty ones lie in
      * a row and stay dirty until they are harvested, so halving finds where
@@ -133,9 +134,65 @@ uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
     return low;
 }
 
+/*
+ * KVM has put more into a ring than there is room for.  It does not notice, and
+ * has overwritten entries, so that it knows of more of them than the ring has:
+ * after those that are in there have been harvested and reset, a gap of entries
+ * follows that are not dirty, and then comes what KVM puts in from now on.
+ * The gap has to be handed back as if it had been harvested.
+ *
+ * Nobody knows which pages the lost entries were for.  So all pages of logged
+ * slots count as dirty, and are write-protected anew before anybody sees that.
+ */
+static void kvm_dirty_ring_overrun(KVMDirtyVcpu *d)
+{
+    KVMState *s = d->cpu->kvm_state;
+
+    warn_report_once("KVM has overrun the dirty ring of vCPU %d: all memory "
+                     "counts as dirty", d->cpu->cpu_index);
+    trace_kvm_dirty_ring_overrun(d->cpu->cpu_index);
+    d->overrun = true;
+    kvm_dirty_tracking.reset.suspect = true;
+    for (int i = 0; i < s->nr_as; i++) {
+        KVMMemoryListener *kml = s->as[i].ml;
+
+        for (int j = 0; kml && j < kml->nr_slots_allocated; j++) {
+            KVMSlot *mem = &kml->slots[j];
+
+            if (mem->dirty_bmap) {
+                bitmap_set(mem->dirty_bmap, 0,
+                           mem->memory_size / qemu_real_host_page_size());
+            }
+        }
+    }
+}
+
+/*
+ * The gap that an overrun has left where the next entry should be.  0: there
+ * is none, or nothing has come after it yet.
+ */
+static uint32_t kvm_dirty_ring_gap(KVMDirtyVcpu *d)
+{
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+
+    for (uint32_t gap = 0; gap < size; gap++) {
+        if (kvm_dirty_gfn_is_dirty(&d->gfns[(d->fetch + gap) & (size - 1)])) {
+            return gap;
+        }
+    }
+    return 0;
+}
+
 void kvm_dirty_ring_mark(KVMDirtyVcpu *d, uint32_t fill)
 {
-    d->reap_to = d->fetch + fill;
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+
+    if (fill == size) {
+        /* A vCPU leaves the guest before its last 64 entries are used up. */
+        kvm_dirty_ring_overrun(d);
+    }
+    /* Where the entries end cannot be told if there is a gap in between. */
+    d->reap_to = d->fetch + (d->overrun ? size : fill);
 }
 
 /* Charge for the first entry not looked at, which there is. */
@@ -165,6 +222,32 @@ uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
 }
 
 /*
+ * Hand an entry of a gap back to KVM.  What KVM does with it is harmless: it
+ * protects a page that once was in it.
+ *
+ * KVM does not put anything into the gap: it goes on behind the entry that the
+ * gap was found to end at.  If it gets round to the gap, having overrun the
+ * ring once more, that is seen.
+ *
+ * Returns: false if this entry does not belong to a gap
+ */
+static bool kvm_dirty_ring_hand_back(KVMDirtyVcpu *d,
+                                     struct kvm_dirty_gfn *gfn)
+{
+    if (!d->gap && d->overrun) {
+        d->gap = kvm_dirty_ring_gap(d);
+        d->overrun = !d->gap;
+    }
+    if (!d->gap || qatomic_cmpxchg(&gfn->flags, 0, KVM_DIRTY_GFN_F_RESET)) {
+        return false;
+    }
+    d->gap--;
+    d->fetch++;
+    d->looked = d->fetch;
+    return true;
+}
+
+/*
  * Move a vCPU's entries into the slots' bitmaps and hand them back to KVM,
  * which takes them with the next KVM_RESET_DIRTY_RINGS.  Called under
  * kvm_slots_lock(), which must be held until that: a bit that another thread
@@ -185,8 +268,13 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
         KVMSlot *mem;
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
-            break;
+            if (!kvm_dirty_ring_hand_back(d, gfn)) {
+                break;
+            }
+            count++;
+            continue;
         }
+        d->gap = 0;
         if (d->looked == d->fetch) {
             kvm_dirty_ring_look_at(d, gfn);
         }
@@ -215,51 +303,53 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 }
 
 /*
- * The ioctl may stop early, after a part of the work or none, and tell so by a
- * smaller number, 0 or -EINTR.  So many idle calls in a row mean that KVM and
- * QEMU disagree on what was harvested.
- */
-#define RESET_IDLE_MAX 1000
-
-/*
- * Have KVM write-protect what was harvested.  Under kvm_slots_lock().
- *
- * Linux 6.16 and later let a pending signal end the ioctl, and then count up
- * to 64 pages as reset that are still writable: what the guest writes there
- * is lost to the migration.  vCPU threads are sent signals all the time, so
- * no signal is let in meanwhile.
- */
-static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
-{
-    unsigned idle = 0;
-    sigset_t all, old;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (pages) {
-        int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
-
-        if ((ret == -EINTR || ret == 0) && idle < RESET_IDLE_MAX) {
-            idle++;
-            continue;
-        }
-        if (ret <= 0 || ret > pages) {
-            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
-                         "harvested", ret, pages);
-            abort();
-        }
-        pages -= ret;
-        idle = 0;
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-/*
  * So many entries are harvested and reset before the slots lock is given to
  * those who wait for it.  That takes about 180 us, some 43 ns for each.  A
  * reset makes all vCPUs flush their TLBs, and therefore batches are not small.
  */
 #define REAP_BATCH_PAGES 4096
+
+/* Whether KVM has no entry left to put anything in. */
+static bool kvm_dirty_ring_has_no_room(KVMState *s, KVMDirtyVcpu *d)
+{
+    for (uint32_t i = 0; i < s->kvm_dirty_ring_size; i++) {
+        if (!qatomic_read(&d->gfns[i].flags)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * KVM has not reset the last @left entries that were harvested: it has overrun
+ * their ring since, and what it put in is not handed back.  So do that now.
+ */
+static void kvm_dirty_ring_harvest_again(KVMState *s, uint32_t left)
+{
+    uint32_t mask = s->kvm_dirty_ring_size - 1;
+    uint32_t again = 0, rings = 0;
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+        if (!kvm_dirty_ring_has_no_room(s, d)) {
+            continue;
+        }
+        /* All pages count as dirty now, which sets the bits of these. */
+        kvm_dirty_ring_overrun(d);
+        rings++;
+        for (uint32_t i = d->fetch - left; i != d->fetch; i++) {
+            again += kvm_dirty_gfn_is_dirty(&d->gfns[i & mask]);
+            qatomic_store_release(&d->gfns[i & mask].flags,
+                                  KVM_DIRTY_GFN_F_RESET);
+        }
+    }
+    /* With two such rings nothing tells how much is left of which. */
+    if (rings != 1 || !again) {
+        error_report("KVM_RESET_DIRTY_RINGS: %" PRIu32 " entries that were "
+                     "harvested cannot be reset", left);
+        abort();
+    }
+}
 
 /*
  * Harvest a batch of what is marked, of one vCPU or all (NULL).  Under
@@ -286,7 +376,11 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
         }
     }
     if (count) {
-        kvm_dirty_ring_reset(s, count);
+        uint64_t left = count;
+
+        while ((left = kvm_dirty_reset(left))) {
+            kvm_dirty_ring_harvest_again(s, left);
+        }
         reaped->reaped_pages += count;
         reaped->time_ns += get_clock() - start_ns;
         trace_kvm_dirty_ring_reap(count, (get_clock() - start_ns) / SCALE_US);
@@ -355,6 +449,33 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
 }
 
 /*
+ * A ring that is full, but without entries, is all right if somebody has
+ * harvested it since it was full the last time.  Otherwise KVM has overrun it,
+ * and would never let the vCPU go on: what it takes for entries is a gap.  If
+ * nothing tells where the gap ends, a quarter of the ring is handed back, so
+ * that the vCPU goes on and KVM puts an entry behind it.
+ *
+ * So much is always part of the gap.  KVM takes a ring for full when all but 64
+ * entries are in use, and 512 more with page-modification logging, and refuses
+ * rings smaller than that reserve: so rings have at least 128 entries and 64 in
+ * use when they are full, or 1024 and 448.
+ */
+static void kvm_dirty_ring_check_full(KVMDirtyVcpu *d)
+{
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+
+    if (kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & (size - 1)]) ||
+        d->reaped_pages != d->full_pages) {
+        return;
+    }
+    kvm_dirty_ring_overrun(d);
+    if (!kvm_dirty_ring_gap(d)) {
+        d->gap = size / 4;
+    }
+    kvm_dirty_ring_mark(d, d->gap);
+}
+
+/*
  * Only the vCPU's own ring: it is the one that is full, and harvesting the
  * others would make their vCPUs fault again for nothing.
  *
@@ -379,8 +500,10 @@ void kvm_dirty_ring_full(CPUState *cpu)
     if (d->reaped_ns >= exit_ns) {
         fill = 0;
     }
+    kvm_dirty_ring_check_full(d);
+    kvm_dirty_ring_reap_marked(cpu->kvm_state, d, true);
+    d->full_pages = d->reaped_pages;
     kvm_slots_unlock();
-    kvm_dirty_ring_reap(cpu->kvm_state, d);
     kvm_dirty_reaper_wake();
 
     dirty_throttle_ring_full(cpu->cpu_index, fill);
@@ -389,25 +512,11 @@ void kvm_dirty_ring_full(CPUState *cpu)
     }
 }
 
-static void do_kvm_cpu_synchronize_kick(CPUState *cpu, run_on_cpu_data arg)
-{
-    /* Leaving the guest was all that was wanted. */
-}
-
 void kvm_dirty_ring_flush(KVMState *s, bool epoch_due)
 {
-    CPUState *cpu;
-
     trace_kvm_dirty_ring_flush(0);
-    /* The BQL serializes flushes. */
-    assert(qemu_mutex_iothread_locked());
     /* Hardware may buffer dirty pages until its vCPU leaves the guest. */
-    CPU_FOREACH(cpu) {
-        /* A vCPU that is leaving has done so, and runs no work any more. */
-        if (!cpu->unplug) {
-            run_on_cpu(cpu, do_kvm_cpu_synchronize_kick, RUN_ON_CPU_NULL);
-        }
-    }
+    kvm_dirty_vcpus_leave();
     /* What is marked now is all that had been dirtied; the rest can wait. */
     kvm_slots_lock();
     kvm_dirty_ring_mark_one_or_all(NULL);

@@ -148,11 +148,12 @@ void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
 bool kvm_dirty_throttle_interrupted(CPUState *cpu)
 {
     KVMDirtyVcpu *d = cpu->kvm_dirty;
+    bool left = qatomic_xchg(&d->leave_due, false);
 
     if (d->timer_armed && get_clock() >= d->look_at_ns) {
         qatomic_set(&d->look_due, true);
     }
-    return qatomic_read(&d->look_due) &&
+    return (left || qatomic_read(&d->look_due)) &&
            !qatomic_read(&cpu->thread_kicked) &&
            !qatomic_read(&cpu->exit_request);
 }

@@ -20,6 +20,15 @@ from dirtythrottle import probe
 # 2 x 200 MiB for the vCPUs' regions, and what the guest itself needs
 RAM_MB = 432
 
+# Arguments of a VM that memory can be plugged into, and what that is
+PLUGGABLE = ("-m", "%dM,slots=1,maxmem=1G" % RAM_MB)
+_PLUGGED_BYTES = 128 * 1024 * 1024
+
+# ACPI's memory hotplug registers; see docs/specs/acpi_mem_hotplug.rst
+_MEMORY_SELECTOR = 0xa00
+_MEMORY_CONTROL = _MEMORY_SELECTOR + 0x14
+_MEMORY_EJECT = 8
+
 # No command that the tests use may take longer, whatever the machine's load
 QMP_SECONDS = 30
 UP_SECONDS = 30
@@ -152,6 +161,23 @@ class StressVM(QEMUMachine):
 
     def set_link(self, mb_per_second: float) -> None:
         self.set_parameters(max_bandwidth=int(mb_per_second * 1024 * 1024))
+
+    def plug_memory(self) -> None:
+        """With arguments PLUGGABLE; the guest does not use it"""
+        self.command("object-add", qom_type="memory-backend-ram", id="more",
+                     size=_PLUGGED_BYTES)
+        self.command("device_add", id="dimm", driver="pc-dimm", memdev="more")
+
+    def unplug_memory(self, seconds: float) -> None:
+        """What the guest does when it is asked to let the memory go"""
+        for size, port, value in (("w", _MEMORY_SELECTOR, 0),
+                                  ("w", _MEMORY_SELECTOR + 2, 0),
+                                  ("b", _MEMORY_CONTROL, _MEMORY_EJECT)):
+            self.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                         % (size, port, value))
+        wait_until("memory unplugged", seconds, lambda:
+                   not self.command("query-memory-devices"))
+        self.command("object-del", id="more")
 
     def migration(self) -> dict[str, Any]:
         return self.command("query-migrate")
