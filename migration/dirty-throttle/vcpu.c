@@ -42,12 +42,13 @@ int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
         v->run_pages += new_pages;
         v->fresh_pages += new_pages;
         v->run_ns = now_ns - v->run_from_ns;
-        dirty_budget_charge(&v->limit, new_pages, now_ns);
-        dirty_budget_charge(&v->quota, new_pages, now_ns);
     } else if (!v->run_pages) {
         /* The run that counts starts with its first page. */
         v->run_from_ns = now_ns;
     }
+    /* A debt also gets less where nothing is dirtied any more. */
+    dirty_budget_charge(&v->limit, new_pages, now_ns);
+    dirty_budget_charge(&v->quota, new_pages, now_ns);
     return dirty_vcpu_penalty_ns(v, now_ns);
 }
 

@@ -177,6 +177,25 @@ static void test_allow_pages(void)
     g_assert_cmpint(dirty_vcpu_allow_pages(&v, MS), ==, DIRTY_RUN_MIN_PAGES);
 }
 
+/*
+ * A debt gets less as time passes, whether the vCPU writes or not: nobody is
+ * shown to owe what it no longer would have to pay.
+ */
+static void test_debt_of_a_vcpu_that_stopped(void)
+{
+    DirtyVcpu v = watched(1000, 100);
+
+    dirty_vcpu_charge(&v, 500, 0);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 500);
+    dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, DIRTY_PENALTY_MAX_NS);
+    for (int64_t now = 200 * MS; now <= 1000 * MS; now += 10 * MS) {
+        dirty_vcpu_charge(&v, 500, now);
+        g_assert_cmpuint(dirty_vcpu_debt_pages(&v), <=, 500 - now / MS / 10);
+    }
+    dirty_vcpu_charge(&v, 500, 6000 * MS);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 0);
+}
+
 /* Penalties of this length, each after a run of @run_ns, for a while */
 static void pay(DirtyVcpu *v, int64_t penalty_ns, int64_t run_ns,
                 int64_t *now_ns)
@@ -232,6 +251,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/rates", test_rates);
     g_test_add_func("/dirty-vcpu/allow", test_allow_pages);
+    g_test_add_func("/dirty-vcpu/debt", test_debt_of_a_vcpu_that_stopped);
     g_test_add_func("/dirty-vcpu/floor", test_floor);
     g_test_add_func("/dirty-vcpu/floor-in-pieces", test_floor_in_pieces);
     return g_test_run();
