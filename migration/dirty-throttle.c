@@ -613,7 +613,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                         throttle_now_ns());
 }
 
-void dirty_throttle_migration_progress(uint64_t sent_bytes,
+void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
                                        uint64_t remaining_bytes,
                                        uint64_t switchover_bytes,
                                        int64_t window_ms)
@@ -624,8 +624,8 @@ void dirty_throttle_migration_progress(uint64_t sent_bytes,
         return;
     }
     QEMU_LOCK_GUARD(&t->lock);
-    dirty_engine_progress(&t->migration.engine, sent_bytes,
-                          qemu_real_host_page_size(),
+    dirty_engine_progress(&t->migration.engine,
+                          throttle_bytes_to_pages(sent_ram_bytes),
                           throttle_bytes_to_pages(remaining_bytes),
                           throttle_bytes_to_pages(switchover_bytes),
                           window_ms, throttle_now_ns());

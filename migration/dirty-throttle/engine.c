@@ -8,12 +8,6 @@
 #include "budget.h"
 #include "engine.h"
 
-/*
- * A window that lasts so long means that the link is stuck.  They are 100 ms
- * long, and a sender that is not stuck ends them within another 50.
- */
-#define STUCK_NS 250000000LL
-
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
 
@@ -51,10 +45,6 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
         e->device_pps = found > by_vcpus ? rate_pps(found - by_vcpus, took_ns)
                                          : 0;
     }
-    if (t->iteration < 2) {
-        /* From now on bytes do not matter. */
-        e->window_pages = 0;
-    }
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
     t->iteration = iteration;
@@ -63,40 +53,25 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     dirty_link_slack(&e->link);
 }
 
-void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
-                           unsigned page_bytes, uint64_t remaining_pages,
-                           uint64_t switchover_pages, int64_t window,
-                           int64_t now_ns)
+void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
+                           uint64_t remaining_pages, uint64_t switchover_pages,
+                           int64_t window, int64_t now_ns)
 {
     DirtyTargetSample *t = &e->target;
-    uint64_t sent_pages = (sent_bytes - e->window_bytes) / page_bytes;
+    uint64_t sent = sent_pages > e->sent_pages ? sent_pages - e->sent_pages
+                                               : 0;
+    uint64_t gone = t->remaining_pages > remaining_pages ?
+                    t->remaining_pages - remaining_pages : 0;
 
-    if (t->remaining_pages > remaining_pages) {
-        e->window_pages += t->remaining_pages - remaining_pages;
-    }
+    /*
+     * What remains also gets less by pages that are found to be zero, and by
+     * those that the guest tells it does not need.
+     */
+    dirty_link_progress(&e->link, sent, gone > sent ? gone - sent : 0, window,
+                        now_ns);
+    e->sent_pages = sent_pages;
     t->remaining_pages = remaining_pages;
     t->switchover_pages = switchover_pages;
-    if (window == e->window) {
-        return;
-    }
-    /*
-     * What counts is how many dirty pages the link gets rid of: compression
-     * and xbzrle get more of them through the same link.  But in the first
-     * pass there is memory that was never touched, and costs the link next to
-     * nothing.  A window in which most of it was that tells nothing.
-     */
-    if (t->iteration < 2) {
-        if (sent_pages < e->window_pages / 2) {
-            dirty_link_break(&e->link);
-        }
-        e->window_pages = MIN(e->window_pages, sent_pages);
-    }
-    if (e->window) {
-        dirty_link_window(&e->link, e->window_pages, now_ns);
-    }
-    e->window = window;
-    e->window_bytes = sent_bytes;
-    e->window_pages = 0;
 }
 
 static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
@@ -144,12 +119,6 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     if (took_ns < DIRTY_LINK_SPAN_NS) {
         return;
     }
-    /* With less to send than can be switched over, it is syncing. */
-    if (e->link.from_ns && now_ns - e->link.from_ns > STUCK_NS &&
-        t->remaining_pages > t->switchover_pages) {
-        dirty_link_late(&e->link, e->window_pages, took_ns, now_ns);
-    }
-
     t->link_pps = e->link.pps;
     t->threshold_percent = threshold_percent;
     t->dirty_pps = rate_pps(new_pages, took_ns) + e->device_pps;

@@ -62,10 +62,8 @@ typedef struct DirtyEngine {
     /* the latest decision's view of the migration */
     DirtyTargetSample target;
 
-    /* the sender's present window: which, what was sent before, and in it */
-    int64_t window;
-    uint64_t window_bytes;
-    uint64_t window_pages;
+    /* sent when the migration last told */
+    uint64_t sent_pages;
     /* the beginning of the iteration: when, and the counters then */
     int64_t iteration_ns;
     uint64_t iteration_dirtied_pages;
@@ -98,17 +96,15 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
 /**
  * dirty_engine_progress: how far the migration has got
  *
- * @sent_bytes: sent so far, growing
- * @page_bytes: what a page is made of
+ * @sent_pages: sent so far, growing; pages that were zero do not count
  * @remaining_pages: what this iteration still has to send
  * @switchover_pages: what can be sent within the downtime limit
  * @window: tells the spans apart in each of which the sender keeps to its
  *          bandwidth; not 0
  */
-void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
-                           unsigned page_bytes, uint64_t remaining_pages,
-                           uint64_t switchover_pages, int64_t window,
-                           int64_t now_ns);
+void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
+                           uint64_t remaining_pages, uint64_t switchover_pages,
+                           int64_t window, int64_t now_ns);
 
 /**
  * dirty_engine_decide: what to do from now on
