@@ -225,23 +225,13 @@ void dirty_throttle_ring_full(int cpu_index, uint32_t fill)
 /* How vCPUs fare as of the latest look.  Called with t->lock held. */
 static DirtyVcpuSample throttle_sample_vcpus(DirtyThrottle *t)
 {
-    DirtyVcpuSample sample = { 0 };
-    unsigned debtors = 0, at_floor = 0;
+    DirtyVcpuSample sample = { .converging = cpu_throttle_active() };
+    int64_t now_ns = throttle_now_ns();
 
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
-        DirtyVcpu *v = &t->vcpus[i].v;
-
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
-        sample.dirtied_pages += v->dirtied_pages;
-        sample.paid_ns += v->paid_ns;
-        if (v->total_known && dirty_vcpu_debt_pages(v)) {
-            debtors++;
-            /* A vCPU that only its limit holds back gets no slower. */
-            at_floor += dirty_vcpu_at_floor(v) ||
-                        !dirty_budget_limited(&v->quota);
-        }
+        dirty_engine_add_vcpu(&sample, &t->vcpus[i].v, now_ns);
     }
-    sample.at_floor = debtors && debtors == at_floor;
     return sample;
 }
 
@@ -710,7 +700,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                         throttle_now_ns());
 }
 
-void dirty_throttle_migration_progress(uint64_t sent_bytes,
+void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
                                        uint64_t remaining_bytes,
                                        uint64_t switchover_bytes,
                                        int64_t window_ms)
@@ -721,8 +711,8 @@ void dirty_throttle_migration_progress(uint64_t sent_bytes,
         return;
     }
     QEMU_LOCK_GUARD(&t->lock);
-    dirty_engine_progress(&t->migration.engine, sent_bytes,
-                          qemu_real_host_page_size(),
+    dirty_engine_progress(&t->migration.engine,
+                          throttle_bytes_to_pages(sent_ram_bytes),
                           throttle_bytes_to_pages(remaining_bytes),
                           throttle_bytes_to_pages(switchover_bytes),
                           window_ms, throttle_now_ns());

@@ -254,7 +254,8 @@ void dirty_throttle_migration_synced(uint64_t iteration,
 /**
  * dirty_throttle_migration_progress: where the migration stands
  *
- * @sent_bytes: everything sent since it began, over all channels
+ * @sent_ram_bytes: size of all pages sent since it began, over all channels,
+ *                  before compression; without those that were zero
  * @remaining_bytes: what this iteration still has to send
  * @switchover_bytes: what can be sent within the downtime limit
  * @window_ms: when the present one of those spans began in which the sender
@@ -262,7 +263,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
  *
  * Migration thread, several times a second.
  */
-void dirty_throttle_migration_progress(uint64_t sent_bytes,
+void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
                                        uint64_t remaining_bytes,
                                        uint64_t switchover_bytes,
                                        int64_t window_ms);

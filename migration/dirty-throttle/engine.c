@@ -9,10 +9,18 @@
 #include "engine.h"
 
 /*
- * A window that lasts so long means that the link is stuck.  They are 100 ms
- * long, and a sender that is not stuck ends them within another 50.
+ * Devices that dirty so much of what the link carries leave vCPUs too little
+ * to live on, and the migration gains too little from it: an iteration gets
+ * shorter by less than a tenth.
  */
-#define STUCK_NS 250000000LL
+#define DEVICES_ALONE_PERCENT 90
+
+/*
+ * That throttling cannot help is taken back when the link carries so many
+ * times what was dirtied then: by far enough that it is not found again at
+ * once.
+ */
+#define RELIEF_FACTOR 2
 
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
@@ -20,6 +28,14 @@
 static uint64_t rate_pps(uint64_t pages, int64_t ns)
 {
     return ns >= 1000 ? pages * 1000000 / (ns / 1000) : 0;
+}
+
+void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
+                           int64_t now_ns)
+{
+    s->dirtied_pages += v->dirtied_pages;
+    s->paid_ns += v->paid_ns;
+    s->at_floor |= dirty_vcpu_at_floor(v, now_ns);
 }
 
 void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
@@ -37,6 +53,31 @@ void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     };
 }
 
+/*
+ * An iteration is over.  Does what made throttling helpless still hold?
+ *
+ * Auto-converge makes vCPUs dirty less, and devices that work for them.  To
+ * conclude from that that it is not needed would lift it; it would be found to
+ * be needed again, and start anew at its initial percentage.  So nothing is
+ * concluded while it acts.
+ */
+static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
+{
+    bool alone = e->link.pps && e->device_pps >
+                                e->link.pps * DEVICES_ALONE_PERCENT / 100;
+
+    if (vcpus->converging) {
+        return;
+    }
+    if (alone && !e->devices_alone) {
+        e->helpless_pps = e->device_pps;
+    }
+    e->devices_alone = alone;
+    if (e->in_vain_ns < e->iteration_ns) {
+        e->floor_in_vain = false;
+    }
+}
+
 void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                          uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
                          int64_t now_ns)
@@ -48,12 +89,12 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     int64_t took_ns = now_ns - e->iteration_ns;
 
     if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
-        e->device_pps = found > by_vcpus ? rate_pps(found - by_vcpus, took_ns)
-                                         : 0;
-    }
-    if (t->iteration < 2) {
-        /* From now on bytes do not matter. */
-        e->window_pages = 0;
+        uint64_t pps = found > by_vcpus ? rate_pps(found - by_vcpus, took_ns)
+                                        : 0;
+
+        e->device_pps = MIN(pps, e->device_latest_pps);
+        e->device_latest_pps = pps;
+        engine_review(e, vcpus);
     }
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
@@ -63,50 +104,94 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     dirty_link_slack(&e->link);
 }
 
-void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
-                           unsigned page_bytes, uint64_t remaining_pages,
-                           uint64_t switchover_pages, int64_t window,
-                           int64_t now_ns)
+void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
+                           uint64_t remaining_pages, uint64_t switchover_pages,
+                           int64_t window, int64_t now_ns)
 {
     DirtyTargetSample *t = &e->target;
-    uint64_t sent_pages = (sent_bytes - e->window_bytes) / page_bytes;
+    uint64_t sent = sent_pages > e->sent_pages ? sent_pages - e->sent_pages
+                                               : 0;
+    uint64_t gone = t->remaining_pages > remaining_pages ?
+                    t->remaining_pages - remaining_pages : 0;
 
-    if (t->remaining_pages > remaining_pages) {
-        e->window_pages += t->remaining_pages - remaining_pages;
-    }
+    /*
+     * What remains also gets less by pages that are found to be zero, and by
+     * those that the guest tells it does not need.
+     */
+    dirty_link_progress(&e->link, sent, gone > sent ? gone - sent : 0, window,
+                        now_ns);
+    e->sent_pages = sent_pages;
     t->remaining_pages = remaining_pages;
     t->switchover_pages = switchover_pages;
-    if (window == e->window) {
-        return;
-    }
-    /*
-     * What counts is how many dirty pages the link gets rid of: compression
-     * and xbzrle get more of them through the same link.  But in the first
-     * pass there is memory that was never touched, and costs the link next to
-     * nothing.  A window in which most of it was that tells nothing.
-     */
-    if (t->iteration < 2) {
-        if (sent_pages < e->window_pages / 2) {
-            dirty_link_break(&e->link);
-        }
-        e->window_pages = MIN(e->window_pages, sent_pages);
-    }
-    if (e->window) {
-        dirty_link_window(&e->link, e->window_pages, now_ns);
-    }
-    e->window = window;
-    e->window_bytes = sent_bytes;
-    e->window_pages = 0;
+}
+
+/* What has been seen of vCPUs at their floor counts from now on. */
+static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                               int64_t now_ns)
+{
+    e->at_floor = vcpus->at_floor;
+    e->floor_ns = now_ns;
+    e->floor_dirtied_pages = vcpus->dirtied_pages;
 }
 
 static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
-                             DirtyReason reason, int64_t now_ns)
+                             DirtyReason reason, const DirtyVcpuSample *vcpus,
+                             int64_t now_ns)
 {
     if (e->phase != phase) {
         e->phase_ns = now_ns;
+        engine_watch_floor(e, vcpus, now_ns);
     }
     e->phase = phase;
     e->reason = reason;
+}
+
+/*
+ * Is the load hidden by what is done about it, so that it cannot be seen
+ * whether the migration would converge without?
+ */
+static bool engine_hides_load(const DirtyEngine *e,
+                              const DirtyVcpuSample *vcpus, int64_t now_ns)
+{
+    switch (e->phase) {
+    case DIRTY_PHASE_THROTTLING:
+        return now_ns - MAX(e->paid_change_ns, e->phase_ns) < DIRTY_SETTLE_NS;
+    case DIRTY_PHASE_CANNOT_HELP:
+        return vcpus->converging || e->reason == DIRTY_REASON_FLOOR;
+    default:
+        return false;
+    }
+}
+
+/*
+ * Penalties are in force.  If some vCPUs are as slow as they can get for a
+ * second, and yet as much is dirtied in it as the link carries, slowing vCPUs
+ * does not do it.
+ *
+ * Rates tell that, not what the iteration leaves: it may have been spoiled
+ * before.  And whoever dirties the same pages in each iteration is through
+ * with them after a while, so that only a whole iteration without such a
+ * second tells the contrary.
+ */
+static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                               int64_t now_ns)
+{
+    uint64_t pps;
+
+    if (vcpus->at_floor != e->at_floor || vcpus->converging) {
+        engine_watch_floor(e, vcpus, now_ns);
+    }
+    if (now_ns - e->floor_ns < DIRTY_SETTLE_NS) {
+        return;
+    }
+    pps = rate_pps(vcpus->dirtied_pages - e->floor_dirtied_pages,
+                   now_ns - e->floor_ns) + e->device_pps;
+    engine_watch_floor(e, vcpus, now_ns);
+    if (e->at_floor && pps >= e->link.pps) {
+        e->floor_in_vain = true;
+        e->in_vain_ns = now_ns;
+        e->helpless_pps = pps;
+    }
 }
 
 /* Why throttling vCPUs cannot help, if the migration needs help at all. */
@@ -117,18 +202,18 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
     if (!has_mechanism) {
         return DIRTY_REASON_MECHANISM;
     }
-    if (e->device_pps && !e->budget_pps) {
+    if (e->link.pps / RELIEF_FACTOR >= e->helpless_pps) {
+        e->devices_alone = false;
+        e->floor_in_vain = false;
+    }
+    if (e->devices_alone) {
         return DIRTY_REASON_DEVICES;
     }
-    if (!vcpus->at_floor || dirty_target_shrinks(&e->target)) {
-        e->floor_ns = 0;
-    } else if (!e->floor_ns) {
-        e->floor_ns = now_ns;
+    if (e->phase == DIRTY_PHASE_THROTTLING ||
+        e->reason == DIRTY_REASON_FLOOR) {
+        engine_judge_floor(e, vcpus, now_ns);
     }
-    if (e->floor_ns && now_ns - e->floor_ns >= DIRTY_SETTLE_NS) {
-        return DIRTY_REASON_FLOOR;
-    }
-    return DIRTY_REASON_NONE;
+    return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
 }
 
 void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
@@ -139,17 +224,11 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     uint64_t new_pages = vcpus->dirtied_pages - e->decided_dirtied_pages;
     int64_t took_ns = now_ns - e->decided_ns;
     DirtyReason reason;
-    bool needed, free_of_charge;
+    bool needed;
 
     if (took_ns < DIRTY_LINK_SPAN_NS) {
         return;
     }
-    /* With less to send than can be switched over, it is syncing. */
-    if (e->link.from_ns && now_ns - e->link.from_ns > STUCK_NS &&
-        t->remaining_pages > t->switchover_pages) {
-        dirty_link_late(&e->link, e->window_pages, took_ns, now_ns);
-    }
-
     t->link_pps = e->link.pps;
     t->threshold_percent = threshold_percent;
     t->dirty_pps = rate_pps(new_pages, took_ns) + e->device_pps;
@@ -167,19 +246,15 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     }
 
     if (t->iteration < 2) {
-        engine_set_phase(e, DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, now_ns);
+        engine_set_phase(e, DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
+                         now_ns);
         return;
     }
-    needed = dirty_target_needs_throttle(t);
-    /* While it works, throttling hides that it is needed. */
-    free_of_charge = now_ns - MAX(e->paid_change_ns, e->phase_ns) >=
-                     DIRTY_SETTLE_NS;
-    if (e->phase == DIRTY_PHASE_THROTTLING && !free_of_charge) {
-        needed = true;
-    }
+    needed = dirty_target_needs_throttle(t) ||
+             engine_hides_load(e, vcpus, now_ns);
     reason = needed ? engine_find_reason(e, vcpus, has_mechanism, now_ns)
                     : DIRTY_REASON_NONE;
     engine_set_phase(e, reason ? DIRTY_PHASE_CANNOT_HELP :
                         needed ? DIRTY_PHASE_THROTTLING :
-                                 DIRTY_PHASE_WATCHING, reason, now_ns);
+                                 DIRTY_PHASE_WATCHING, reason, vcpus, now_ns);
 }

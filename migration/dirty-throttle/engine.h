@@ -9,6 +9,7 @@
 
 #include "link.h"
 #include "target.h"
+#include "vcpu.h"
 
 typedef enum DirtyPhase {
     /* everything is sent once; nothing can be saved by throttling */
@@ -21,21 +22,16 @@ typedef enum DirtyPhase {
 } DirtyPhase;
 
 /* Why throttling vCPUs cannot help */
+/* Why throttling vCPUs cannot help */
 typedef enum DirtyReason {
     DIRTY_REASON_NONE,
     /* nothing tells which vCPU dirties memory */
     DIRTY_REASON_MECHANISM,
-    /* devices alone dirty more than the budget */
+    /* devices alone dirty as much as the link carries, or nearly so */
     DIRTY_REASON_DEVICES,
-    /* all vCPUs in debt are as slow as they can get, and it is not enough */
+    /* vCPUs are as slow as they can get, and it is not enough */
     DIRTY_REASON_FLOOR,
 } DirtyReason;
-
-/*
- * Throttling is given up when it has cost nobody anything for so long; and
- * vCPUs count as being at their floor after so long.
- */
-#define DIRTY_SETTLE_NS 1000000000LL
 
 /* How vCPUs fare; what a step has to know of them */
 typedef struct DirtyVcpuSample {
@@ -43,11 +39,10 @@ typedef struct DirtyVcpuSample {
     uint64_t dirtied_pages;
     /* slept by all vCPUs, growing */
     uint64_t paid_ns;
-    /*
-     * some are in debt, and in the last second those got only the longest
-     * penalties, and between them the least that they are allowed to run
-     */
+    /* some are as slow as they can get */
     bool at_floor;
+    /* auto-converge slows them: without it they would dirty more */
+    bool converging;
 } DirtyVcpuSample;
 
 typedef struct DirtyEngine {
@@ -56,16 +51,28 @@ typedef struct DirtyEngine {
     /* since when the phase lasts */
     int64_t phase_ns;
     DirtyLink link;
-    /* what the VM may dirty: vCPUs, and devices of it */
+    /* what vCPUs may dirty */
     uint64_t budget_pps;
+    /*
+     * What devices dirty: at least, in each of the last two iterations, and in
+     * the last one.  One burst of DMA is no rate.
+     */
     uint64_t device_pps;
+    uint64_t device_latest_pps;
+    /*
+     * Why throttling cannot help: devices leave nothing of the link, or vCPUs
+     * got as slow as they can in vain, as last seen at a time; and what was
+     * dirtied then.
+     */
+    bool devices_alone;
+    bool floor_in_vain;
+    int64_t in_vain_ns;
+    uint64_t helpless_pps;
     /* the latest decision's view of the migration */
     DirtyTargetSample target;
 
-    /* the sender's present window: which, what was sent before, and in it */
-    int64_t window;
-    uint64_t window_bytes;
-    uint64_t window_pages;
+    /* sent when the migration last told */
+    uint64_t sent_pages;
     /* the beginning of the iteration: when, and the counters then */
     int64_t iteration_ns;
     uint64_t iteration_dirtied_pages;
@@ -75,9 +82,18 @@ typedef struct DirtyEngine {
     /* when penalties were last seen to grow, and to what */
     int64_t paid_change_ns;
     uint64_t paid_ns;
-    /* since when all vCPUs in debt are at their floor; 0: they are not */
+    /*
+     * vCPUs have been at their floor, or not, without a change since then;
+     * what was dirtied by then
+     */
+    bool at_floor;
     int64_t floor_ns;
+    uint64_t floor_dirtied_pages;
 } DirtyEngine;
+
+/* Add what is known of one vCPU to a sample. */
+void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
+                           int64_t now_ns);
 
 /* A migration begins. */
 void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
@@ -98,17 +114,15 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
 /**
  * dirty_engine_progress: how far the migration has got
  *
- * @sent_bytes: sent so far, growing
- * @page_bytes: what a page is made of
+ * @sent_pages: sent so far, growing; pages that were zero do not count
  * @remaining_pages: what this iteration still has to send
  * @switchover_pages: what can be sent within the downtime limit
  * @window: tells the spans apart in each of which the sender keeps to its
  *          bandwidth; not 0
  */
-void dirty_engine_progress(DirtyEngine *e, uint64_t sent_bytes,
-                           unsigned page_bytes, uint64_t remaining_pages,
-                           uint64_t switchover_pages, int64_t window,
-                           int64_t now_ns);
+void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
+                           uint64_t remaining_pages, uint64_t switchover_pages,
+                           int64_t window, int64_t now_ns);
 
 /**
  * dirty_engine_decide: what to do from now on

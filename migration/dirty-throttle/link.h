@@ -13,7 +13,8 @@
 /*
  * How fast a lower bandwidth is believed: an estimate covers most of the way
  * in this time, and all but a twentieth of it in a second.  One slow window is
- * noise; a link that got slow stays slow.
+ * noise, and covers half of the way at most, however long it lasts; a link
+ * that got slow stays slow.
  */
 #define DIRTY_LINK_FALL_NS 400000000LL
 
@@ -22,46 +23,56 @@
  * as fast as it can until it has sent what a window may hold.  So what was
  * sent between any two moments tells nothing, while what was sent in a whole
  * window never exceeds what the link carries.
+ *
+ * A window that does not end tells nothing either.  The sender ends one within
+ * 150 ms, or when it has got 64 more pages out.  A link that takes none is
+ * stuck, not slow, and no throttling helps it.  So the estimate stays what it
+ * was, and with it what the guest may dirty: TCP may take a quarter of an hour
+ * to give a link up, and the guest has to live until then.
  */
 typedef struct DirtyLink {
     /* pages/s, 0: not known yet */
     uint64_t pps;
-    /* when the present window began, 0: that is not known */
+    /* which window this is; 0: none has been seen */
+    int64_t window;
+    /* since when pages are counted, 0: they are not yet */
     int64_t from_ns;
-    /* sent in windows that were too short, and belong to the present one */
-    uint64_t pages;
-    /* the sender did something else than send in the present window */
+    /* sent since then, and got rid of without sending anything */
+    uint64_t sent_pages;
+    uint64_t free_pages;
+    /* the sender did something else than send */
     bool slack;
 } DirtyLink;
 
 /**
- * dirty_link_window: a window is over, and the next one begins
+ * dirty_link_progress: the sender has got so much further
  *
  * The estimate rises at once and falls slowly: a link that is thought too
  * fast costs the migration a moment, one that is thought too slow costs the
- * guest its speed.  A window with slack tells what the link carries at least,
- * so it makes the estimate rise only.
+ * guest its speed.
  *
- * @l: all zero at first; what was sent before the first call does not count
- * @sent_pages: sent in the window
+ * What counts is how many dirty pages the link gets rid of: compression and
+ * xbzrle get more of them through the same link.  Pages that need no sending
+ * do not count, because there may be any number of them in one window and
+ * none in the next.  A window with more of these than of others was not spent
+ * on sending.
+ *
+ * @l: all zero at first
+ * @sent_pages: sent since the last call; not counted before the first window
+ *              that is seen to begin
+ * @free_pages: got rid of since then without sending their content
+ * @window: tells windows apart; not 0
  * @now_ns: the time, above 0
  */
-void dirty_link_window(DirtyLink *l, uint64_t sent_pages, int64_t now_ns);
+void dirty_link_progress(DirtyLink *l, uint64_t sent_pages,
+                         uint64_t free_pages, int64_t window, int64_t now_ns);
 
 /**
- * dirty_link_late: the window should be over by now
+ * dirty_link_slack: there is something else to do in this window than to send
  *
- * @l: it is known when the present window began
- * @sent_pages: sent in it so far
- * @since_ns: how long ago this was called last, or would have been
+ * Such a window tells what the link carries at least, so it makes the
+ * estimate rise only.
  */
-void dirty_link_late(DirtyLink *l, uint64_t sent_pages, int64_t since_ns,
-                     int64_t now_ns);
-
-/* There is, or was, something else to do in this window than to send. */
 void dirty_link_slack(DirtyLink *l);
-
-/* The present window tells nothing. */
-void dirty_link_break(DirtyLink *l);
 
 #endif

@@ -43,17 +43,11 @@ bool dirty_target_needs_throttle(const DirtyTargetSample *s)
                                      s->threshold_percent));
 }
 
-bool dirty_target_shrinks(const DirtyTargetSample *s)
-{
-    return !s->link_pps || !target_leaves_more(s, s->iteration_pages);
-}
-
 uint64_t dirty_target_budget_pps(uint64_t link_pps, unsigned threshold_percent,
                                  uint64_t device_pps)
 {
-    uint64_t pps = link_pps * threshold_percent / 100;
-
-    return pps > device_pps ? pps - device_pps : 0;
+    return link_pps > device_pps ?
+           (link_pps - device_pps) * threshold_percent / 100 : 0;
 }
 
 int64_t dirty_target_expected_ns(const DirtyTargetSample *s)

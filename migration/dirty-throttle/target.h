@@ -43,18 +43,23 @@ typedef struct DirtyTargetSample {
 bool dirty_target_needs_throttle(const DirtyTargetSample *s);
 
 /**
- * dirty_target_shrinks: will this iteration leave less than it began with?
- */
-bool dirty_target_shrinks(const DirtyTargetSample *s);
-
-/**
  * dirty_target_budget_pps: what vCPUs may dirty
  *
- * @link_pps: what the link carries
- * @threshold_percent: the share of it that may come back as dirty
- * @device_pps: what devices make of that
+ * What devices dirty has to be sent, whatever vCPUs do.  vCPUs get their share
+ * of what that leaves of the link, as if the link were slower by so much.
+ * With bandwidth B, threshold f and devices that dirty d, an iteration that
+ * begins with n pages takes n / B and leaves
  *
- * Returns: 0 if devices alone dirty more
+ *   n / B * (d + f * (B - d)) = n * (1 - (1 - f) * (1 - d / B))
+ *
+ * of them: less than n as long as d < B, so that throttling helps up to there
+ * and vCPUs never have to stop for devices.
+ *
+ * @link_pps: what the link carries
+ * @threshold_percent: the share of what is sent that may come back as dirty
+ * @device_pps: what devices dirty
+ *
+ * Returns: 0 if devices alone dirty as much as the link carries
  */
 uint64_t dirty_target_budget_pps(uint64_t link_pps, unsigned threshold_percent,
                                  uint64_t device_pps);

@@ -20,6 +20,7 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     v->stretch_ns = 0;
     v->run_pages = 0;
     v->fresh_pages = 0;
+    v->penalised_ns = 0;
     /* A share belongs to a vCPU that is there. */
     dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
     memset(v->records, 0, sizeof(v->records));
@@ -42,12 +43,13 @@ int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
         v->run_pages += new_pages;
         v->fresh_pages += new_pages;
         v->run_ns = now_ns - v->run_from_ns;
-        dirty_budget_charge(&v->limit, new_pages, now_ns);
-        dirty_budget_charge(&v->quota, new_pages, now_ns);
     } else if (!v->run_pages) {
         /* The run that counts starts with its first page. */
         v->run_from_ns = now_ns;
     }
+    /* A debt also gets less where nothing is dirtied any more. */
+    dirty_budget_charge(&v->limit, new_pages, now_ns);
+    dirty_budget_charge(&v->quota, new_pages, now_ns);
     return dirty_vcpu_penalty_ns(v, now_ns);
 }
 
@@ -98,6 +100,13 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     }
     if (paid_ns || v->stretch_ns) {
         v->penalties++;
+        v->penalised_ns = now_ns;
+        /*
+         * Kicks cut a penalty in pieces; all of them together are one.  What
+         * is missing of the longest may be what the pool paid for.
+         */
+        v->penalty_longest = v->stretch_ns + paid_ns >=
+                             DIRTY_PENALTY_MAX_NS / 4 * 3;
         v->fresh_pages = 0;
     }
     v->stretch_ns = 0;
@@ -123,7 +132,6 @@ void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
         .time_ns = now_ns,
         .dirtied_pages = v->dirtied_pages,
         .paid_ns = v->paid_ns,
-        .penalties = v->penalties,
     };
     v->next_record = (v->next_record + 1) % DIRTY_RATE_SAMPLES;
 }
@@ -145,7 +153,6 @@ DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
         .time_ns = last->time_ns - first->time_ns,
         .dirtied_pages = last->dirtied_pages - first->dirtied_pages,
         .paid_ns = last->paid_ns - first->paid_ns,
-        .penalties = last->penalties - first->penalties,
     };
 }
 
@@ -157,15 +164,12 @@ uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v)
     return us ? recent.dirtied_pages * 1000000 / us : 0;
 }
 
-bool dirty_vcpu_at_floor(const DirtyVcpu *v)
+/*
+ * The length of penalties tells, not how long the vCPU ran in between, because
+ * a busy host takes away from that.
+ */
+bool dirty_vcpu_at_floor(const DirtyVcpu *v, int64_t now_ns)
 {
-    DirtyVcpuRecord recent = dirty_vcpu_recent(v);
-
-    /*
-     * Not how long it ran, because a busy host takes away from that: at the
-     * floor every penalty is as long as one may be.  A quarter allows for the
-     * oldest, part of which was slept before the first record.
-     */
-    return recent.penalties &&
-           recent.paid_ns / recent.penalties >= DIRTY_PENALTY_MAX_NS / 4 * 3;
+    return v->penalised_ns && now_ns - v->penalised_ns < DIRTY_SETTLE_NS &&
+           (v->penalty_longest || !dirty_budget_limited(&v->quota));
 }

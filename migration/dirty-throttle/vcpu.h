@@ -20,6 +20,9 @@
  */
 #define DIRTY_RUN_MIN_PAGES 4
 
+/* What is said to be so of late has been so for this long. */
+#define DIRTY_SETTLE_NS DIRTY_NS_PER_S
+
 /* A rate is the difference between the latest and the oldest of these. */
 #define DIRTY_RATE_SAMPLES 10
 
@@ -27,7 +30,6 @@ typedef struct DirtyVcpuRecord {
     int64_t time_ns;
     uint64_t dirtied_pages;
     uint64_t paid_ns;
-    uint64_t penalties;
 } DirtyVcpuRecord;
 
 typedef struct DirtyVcpu {
@@ -43,6 +45,9 @@ typedef struct DirtyVcpu {
     uint64_t dirtied_pages;
     uint64_t paid_ns;
     uint64_t penalties;
+    /* when the latest penalty ended, 0: none has; was it one of the longest? */
+    int64_t penalised_ns;
+    bool penalty_longest;
     /* dirtied since the last penalty */
     uint64_t fresh_pages;
     uint64_t ring_full_exits;
@@ -126,7 +131,12 @@ DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v);
 /* Pages/s dirtied of late. */
 uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v);
 
-/* Whether the vCPU got only the longest penalties of late. */
-bool dirty_vcpu_at_floor(const DirtyVcpu *v);
+/**
+ * dirty_vcpu_at_floor: is the vCPU as slow as it can get?
+ *
+ * That is so if its latest penalty, in the last DIRTY_SETTLE_NS, was one of
+ * the longest; or if it was due to a limit alone, which gets no tighter.
+ */
+bool dirty_vcpu_at_floor(const DirtyVcpu *v, int64_t now_ns);
 
 #endif

@@ -10,32 +10,61 @@
 
 #define MS 1000000LL
 #define S (1000 * MS)
-#define PAGE 4096
 #define LINK_PPS 25000
 #define RAM_PAGES 100000
 #define SWITCHOVER_PAGES 7500
 
+/* Auto-converge in QEMU 7.2, with its default parameters */
+#define CONVERGE_INITIAL 20
+#define CONVERGE_STEP 10
+#define CONVERGE_MAX 99
+#define CONVERGE_PERIOD_NS S
+
+typedef struct Converge {
+    bool enabled;
+    /* of the time, for which each vCPU sleeps */
+    unsigned percent;
+    /* syncs, CONVERGE_PERIOD_NS or more apart, that found too much dirty */
+    unsigned high;
+    /* the latest of such syncs, and what was sent and dirtied since */
+    int64_t since_ns;
+    uint64_t sent_pages;
+    uint64_t dirtied_pages;
+} Converge;
+
 /*
  * A guest whose vCPUs would dirty so much, in a migration over a link that
- * carries so much.  The set of pages is larger than what an iteration sees.
+ * carries so much
  */
 typedef struct Model {
     DirtyEngine engine;
     uint64_t vcpu_pps;
     uint64_t device_pps;
     uint64_t link_pps;
+    /* pages that vCPUs write, 0: more than an iteration sees */
+    uint64_t set_pages;
     /* throttling holds vCPUs at this at least, in pages/s */
     uint64_t floor_pps;
+    /* all limits together, with dirty-limit instead of dirty-quota */
+    uint64_t limit_pps;
+    /* vCPUs have got so far in debt that all their penalties are the longest */
+    bool in_debt;
+    Converge converge;
 
     int64_t now_ns;
     DirtyVcpuSample vcpus;
     uint64_t iteration;
     uint64_t remaining_pages;
+    /* in this iteration, by vCPUs and in all */
+    uint64_t vcpu_pages;
     uint64_t dirtied_pages;
-    uint64_t sent_bytes;
+    uint64_t sent_pages;
     bool done;
     /* phases that were seen */
     bool seen[DIRTY_PHASE_CANNOT_HELP + 1];
+    /* how often the verdict changed, and auto-converge was begun */
+    unsigned verdicts;
+    unsigned converge_begun;
 } Model;
 
 static void model_begin(Model *m)
@@ -48,45 +77,131 @@ static void model_begin(Model *m)
                         m->now_ns);
 }
 
+/* What migration_trigger_throttle() does at a sync */
+static void converge_sync(Model *m)
+{
+    Converge *c = &m->converge;
+
+    if (m->now_ns - c->since_ns <= CONVERGE_PERIOD_NS) {
+        return;
+    }
+    if (c->enabled && m->engine.phase == DIRTY_PHASE_CANNOT_HELP &&
+        c->dirtied_pages > c->sent_pages / 2 && ++c->high >= 2) {
+        c->high = 0;
+        m->converge_begun += !c->percent;
+        c->percent = c->percent ? MIN(c->percent + CONVERGE_STEP, CONVERGE_MAX)
+                                : CONVERGE_INITIAL;
+    }
+    c->since_ns = m->now_ns;
+    c->sent_pages = 0;
+    c->dirtied_pages = 0;
+}
+
 static void model_sync(Model *m)
 {
     m->remaining_pages += m->dirtied_pages;
     m->dirtied_pages = 0;
+    m->vcpu_pages = 0;
     m->iteration++;
     dirty_engine_synced(&m->engine, m->iteration, m->remaining_pages,
                         &m->vcpus, m->now_ns);
+    converge_sync(m);
     m->done = m->remaining_pages < SWITCHOVER_PAGES;
+}
+
+static void model_progress(Model *m, int64_t window)
+{
+    dirty_engine_progress(&m->engine, m->sent_pages, m->remaining_pages,
+                          SWITCHOVER_PAGES, window, m->now_ns);
+}
+
+/* What vCPUs dirty in a second, now */
+static uint64_t model_vcpu_pps(Model *m)
+{
+    DirtyEngine *e = &m->engine;
+    uint64_t awake_percent = 100 - m->converge.percent;
+    uint64_t wanted_pps = m->vcpu_pps * awake_percent / 100;
+    uint64_t least_pps = m->floor_pps * awake_percent / 100;
+    bool help = e->phase == DIRTY_PHASE_THROTTLING ||
+                e->reason == DIRTY_REASON_FLOOR;
+    uint64_t pps;
+
+    if (m->set_pages && m->vcpu_pages >= m->set_pages) {
+        wanted_pps = 0;
+    }
+
+    if (m->limit_pps) {
+        /* A limit stays once it was needed. */
+        help |= m->seen[DIRTY_PHASE_THROTTLING];
+        pps = help ? MIN(wanted_pps, m->limit_pps) : wanted_pps;
+        m->vcpus.at_floor = pps < wanted_pps;
+    } else {
+        pps = help ? MIN(wanted_pps, MAX(e->budget_pps, least_pps))
+                   : wanted_pps;
+        m->vcpus.at_floor = pps < wanted_pps && pps == least_pps;
+    }
+    m->vcpus.at_floor |= m->in_debt;
+    if (pps < wanted_pps) {
+        m->vcpus.paid_ns += 100 * MS * (wanted_pps - pps) / wanted_pps;
+    }
+    return pps;
+}
+
+static void model_decide(Model *m)
+{
+    DirtyEngine *e = &m->engine;
+    bool cannot_help = e->phase == DIRTY_PHASE_CANNOT_HELP;
+
+    m->vcpus.converging = m->converge.percent;
+    dirty_engine_decide(e, &m->vcpus, true, 50, m->now_ns);
+    m->seen[e->phase] = true;
+    m->verdicts += cannot_help != (e->phase == DIRTY_PHASE_CANNOT_HELP);
+    if (e->phase != DIRTY_PHASE_CANNOT_HELP) {
+        /* as cpu_throttle_stop() does */
+        m->converge.percent = 0;
+    }
+}
+
+/* What the guest dirties in 100 ms */
+static void model_dirty(Model *m)
+{
+    uint64_t pages = model_vcpu_pps(m) / 10, device_pages = m->device_pps / 10;
+
+    if (m->set_pages) {
+        pages = MIN(pages, m->set_pages - m->vcpu_pages);
+    }
+    m->vcpu_pages += pages;
+    m->vcpus.dirtied_pages += pages;
+    m->dirtied_pages += pages + device_pages;
+    m->converge.dirtied_pages += pages + device_pages;
 }
 
 /* 100 ms of guest, link and throttle thread */
 static void model_step(Model *m)
 {
-    DirtyEngine *e = &m->engine;
-    uint64_t pps = m->vcpu_pps, sent;
+    uint64_t sent;
 
-    m->vcpus.at_floor = false;
-    if (e->phase == DIRTY_PHASE_THROTTLING ||
-        e->reason == DIRTY_REASON_FLOOR) {
-        pps = MIN(pps, MAX(e->budget_pps, m->floor_pps));
-        m->vcpus.at_floor = pps < m->vcpu_pps && e->budget_pps < m->floor_pps;
-    }
-    if (pps < m->vcpu_pps) {
-        m->vcpus.paid_ns += 100 * MS * (m->vcpu_pps - pps) / m->vcpu_pps;
-    }
-    m->vcpus.dirtied_pages += pps / 10;
-    m->dirtied_pages += (pps + m->device_pps) / 10;
-
+    model_dirty(m);
     sent = MIN(m->remaining_pages, m->link_pps / 10);
     m->remaining_pages -= sent;
-    m->sent_bytes += sent * (PAGE + 8);
+    m->sent_pages += sent;
+    m->converge.sent_pages += sent;
     m->now_ns += 100 * MS;
-    dirty_engine_progress(e, m->sent_bytes, PAGE, m->remaining_pages,
-                          SWITCHOVER_PAGES, m->now_ns, m->now_ns);
+    model_progress(m, m->now_ns);
     if (m->remaining_pages < SWITCHOVER_PAGES) {
         model_sync(m);
     }
-    dirty_engine_decide(e, &m->vcpus, true, 50, m->now_ns);
-    m->seen[e->phase] = true;
+    model_decide(m);
+}
+
+/* The link takes nothing, and the thread that sends is stuck in there. */
+static void model_stall(Model *m, int64_t ns)
+{
+    for (int64_t end = m->now_ns + ns; m->now_ns < end;) {
+        model_dirty(m);
+        m->now_ns += 100 * MS;
+        model_decide(m);
+    }
 }
 
 static void model_run(Model *m, int64_t ns)
@@ -144,18 +259,33 @@ static void test_budget_follows_the_link(void)
     g_assert_true(m.done);
 }
 
-/* The link dies for some seconds: no sample comes, the budget falls still. */
+/*
+ * A link that takes nothing for some seconds is stuck, not slow: the guest
+ * keeps what it may dirty, for as long as it takes.
+ */
 static void test_link_is_stuck(void)
 {
-    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS,
+                .device_pps = LINK_PPS / 50 };
+    uint64_t budget_pps;
 
     model_begin(&m);
     model_run(&m, 6 * S);
-    for (int i = 0; i < 20; i++) {
-        m.now_ns += 100 * MS;
-        dirty_engine_decide(&m.engine, &m.vcpus, true, 50, m.now_ns);
+    budget_pps = m.engine.budget_pps;
+    g_assert_cmpuint(budget_pps, >=, LINK_PPS * 48 / 100);
+    model_stall(&m, 900 * S);
+    g_assert_cmpuint(m.engine.budget_pps, ==, budget_pps);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    /* nor is it believed to be slow, once it gets on */
+    for (int i = 0; i < 30; i++) {
+        model_step(&m);
+        g_assert_cmpuint(m.engine.budget_pps, >=, budget_pps * 45 / 100);
     }
-    g_assert_cmpuint(m.engine.budget_pps, <, LINK_PPS / 20);
+    g_assert_cmpuint(m.engine.budget_pps, >=, budget_pps);
+    /* half of what the link carries is what was dirtied meanwhile */
+    model_run(&m, 1200 * S);
+    g_assert_true(m.done);
+    g_assert_cmpuint(m.verdicts, ==, 0);
 }
 
 static void test_throttling_ends_when_not_needed(void)
@@ -180,15 +310,50 @@ static void test_devices_take_their_part(void)
                 .device_pps = LINK_PPS / 10 };
 
     model_begin(&m);
-    model_run(&m, 6 * S);
+    while (m.iteration < 3) {
+        model_step(&m);
+    }
+    model_run(&m, 500 * MS);
     g_assert_cmpuint(m.engine.device_pps, >, LINK_PPS * 8 / 100);
     g_assert_cmpuint(m.engine.device_pps, <, LINK_PPS * 12 / 100);
+    /* half of what they leave */
     g_assert_cmpuint(m.engine.budget_pps, ==,
-                     LINK_PPS / 2 - m.engine.device_pps);
-    /* and are part of what is dirtied: all that throttling allows */
-    g_assert_cmpuint(m.engine.target.dirty_pps, >=, LINK_PPS / 2 - 100);
+                     (LINK_PPS - m.engine.device_pps) / 2);
+    /* and are part of what is dirtied */
+    g_assert_cmpuint(m.engine.target.dirty_pps, >=, LINK_PPS * 54 / 100);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
+}
+
+/*
+ * Devices dirty more than the threshold, and less than the link carries:
+ * throttling is what makes this migration end.
+ */
+static void test_devices_above_the_threshold(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .device_pps = LINK_PPS * 7 / 10 };
+
+    model_begin(&m);
+    while (m.iteration < 3) {
+        model_step(&m);
+    }
+    model_run(&m, 500 * MS);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    /* vCPUs have something left */
+    g_assert_cmpuint(m.engine.budget_pps, >, LINK_PPS / 10);
+    /* An iteration leaves 0.7 + 0.5 * 0.3 = 0.85 of what it sends. */
+    while (m.engine.target.iteration_pages > 4 * SWITCHOVER_PAGES) {
+        uint64_t before_pages = m.engine.target.iteration_pages;
+        uint64_t before = m.iteration;
+
+        while (m.iteration == before) {
+            model_step(&m);
+        }
+        g_assert_cmpuint(m.engine.target.iteration_pages, <=,
+                         before_pages * 9 / 10);
+    }
+    g_assert_cmpuint(m.verdicts, ==, 0);
 }
 
 static void test_devices_alone_are_too_much(void)
@@ -197,6 +362,11 @@ static void test_devices_alone_are_too_much(void)
                 .device_pps = 2 * LINK_PPS };
 
     model_begin(&m);
+    /* one iteration is not believed */
+    while (m.iteration < 3) {
+        g_assert_false(m.seen[DIRTY_PHASE_CANNOT_HELP]);
+        model_step(&m);
+    }
     model_run(&m, 20 * S);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
     g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_DEVICES);
@@ -205,9 +375,47 @@ static void test_devices_alone_are_too_much(void)
 
     /* the reason goes, and so does the verdict, with the next sync */
     m.device_pps = 0;
-    model_run(&m, 60 * S);
+    model_run(&m, 120 * S);
     g_assert_true(m.done);
     g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
+    g_assert_cmpuint(m.verdicts, ==, 2);
+}
+
+/* One burst of DMA, larger than all that an iteration sends */
+static void test_devices_burst(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    while (m.iteration < 3) {
+        model_step(&m);
+    }
+    m.device_pps = 50 * LINK_PPS;
+    model_run(&m, 200 * MS);
+    m.device_pps = 0;
+    model_run(&m, 120 * S);
+    g_assert_true(m.done);
+    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.engine.device_latest_pps, ==, 0);
+}
+
+/* A link that is stuck carries less than the slowest device dirties. */
+static void test_devices_and_a_stuck_link(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .device_pps = LINK_PPS / 10 };
+
+    model_begin(&m);
+    while (m.iteration < 3) {
+        model_step(&m);
+    }
+    for (int i = 0; i < 5; i++) {
+        model_run(&m, S);
+        model_stall(&m, 2 * S);
+    }
+    model_run(&m, 120 * S);
+    g_assert_true(m.done);
+    g_assert_cmpuint(m.verdicts, ==, 0);
 }
 
 static void test_floor(void)
@@ -231,10 +439,184 @@ static void test_floor(void)
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
     g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
     m.link_pps = LINK_PPS;
-    model_run(&m, S);
+    model_run(&m, 1500 * MS);
     g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
+    g_assert_cmpuint(m.verdicts, ==, 2);
+}
+
+/*
+ * vCPUs that are far in debt get the longest penalties, and this iteration
+ * has been spoiled already.  But they are slow enough for the next one.
+ */
+static void test_floor_that_is_enough(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    while (m.iteration < 2) {
+        model_step(&m);
+    }
+    m.vcpu_pps = LINK_PPS / 10;
+    /* all that this iteration can leave, before it is noticed */
+    m.dirtied_pages += m.remaining_pages;
+    m.vcpus.dirtied_pages += m.remaining_pages;
+    model_step(&m);
+    m.in_debt = true;
+    while (m.iteration < 3) {
+        g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+        m.vcpus.paid_ns += 100 * MS;
+        model_step(&m);
+    }
+    g_assert_cmpuint(m.verdicts, ==, 0);
+}
+
+/* What was dirtied before throttling began says nothing about it. */
+static void test_floor_counts_from_throttling_on(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS,
+                .in_debt = true };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    m.vcpu_pps = 100;
+    while (m.engine.phase != DIRTY_PHASE_WATCHING) {
+        model_step(&m);
+    }
+    m.dirtied_pages += 100 * LINK_PPS;
+    m.vcpus.dirtied_pages += 100 * LINK_PPS;
+    model_run(&m, 5 * S);
+    g_assert_true(m.seen[DIRTY_PHASE_THROTTLING]);
+    g_assert_cmpuint(m.verdicts, ==, 0);
+}
+
+/*
+ * Throttling does not do it and auto-converge takes over: once, because what
+ * the engine sees from then on is what auto-converge leaves of the load.
+ */
+static void check_left_to_auto_converge(Model *m)
+{
+    DirtyEngine *e = &m->engine;
+    int64_t end;
+
+    m->link_pps = LINK_PPS;
+    m->converge.enabled = true;
+    model_begin(m);
+    m->converge.since_ns = m->now_ns;
+    for (end = m->now_ns + 3600 * S; m->now_ns < end && !m->done;) {
+        uint64_t helpless_pps = e->helpless_pps;
+
+        model_step(m);
+        g_assert_true(!m->verdicts || e->reason == DIRTY_REASON_FLOOR);
+        /* What it leaves is not what there would be without it. */
+        g_assert_true(!m->vcpus.converging || e->helpless_pps == helpless_pps);
+    }
+    g_assert_cmpuint(m->verdicts, ==, 1);
+    g_assert_cmpuint(m->converge_begun, ==, 1);
+    g_assert_true(m->done);
+}
+
+/* Many vCPUs, whose floors together exceed the link by more and more */
+static void test_floor_and_auto_converge(void)
+{
+    for (unsigned percent = 105; percent <= 200; percent += 5) {
+        Model m = { .vcpu_pps = 4 * LINK_PPS,
+                    .floor_pps = LINK_PPS * percent / 100 };
+
+        check_left_to_auto_converge(&m);
+    }
+}
+
+/*
+ * Limits that together exceed the link, and writers that exceed the limits.
+ * They are through with their set before an iteration is over: 4 s of
+ * sending, 2 to 3.8 of writing.
+ */
+static void test_limits_and_auto_converge(void)
+{
+    for (unsigned percent = 105; percent <= 200; percent += 5) {
+        Model m = { .vcpu_pps = 4 * LINK_PPS, .set_pages = 4 * LINK_PPS,
+                    .limit_pps = LINK_PPS * percent / 100 };
+
+        check_left_to_auto_converge(&m);
+    }
+}
+
+/*
+ * Without auto-converge, what is seen is what is there.  Writers that are
+ * through with their set for now do not take the verdict back, those that
+ * have got slower do.
+ */
+static void test_floor_is_reviewed(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .set_pages = 4 * LINK_PPS,
+                .limit_pps = LINK_PPS * 3 / 2, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    while (m.iteration < 20) {
+        model_step(&m);
+    }
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpuint(m.verdicts, ==, 1);
+    m.vcpu_pps = LINK_PPS * 6 / 10;
+    while (m.iteration < 23) {
+        model_step(&m);
+    }
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+    g_assert_cmpuint(m.verdicts, ==, 2);
+}
+
+/* Devices that work for vCPUs dirty less when those are slowed. */
+static void test_devices_and_auto_converge(void)
+{
+    for (unsigned percent = 105; percent <= 150; percent += 5) {
+        Model m = { .vcpu_pps = 100, .link_pps = LINK_PPS,
+                    .converge.enabled = true };
+
+        model_begin(&m);
+        m.converge.since_ns = m.now_ns;
+        while (m.now_ns < 3600 * S && !m.done) {
+            m.device_pps = (uint64_t)LINK_PPS * percent / 100 *
+                           (100 - m.converge.percent) / 100;
+            model_step(&m);
+            g_assert_true(!m.verdicts ||
+                          m.engine.reason == DIRTY_REASON_DEVICES);
+        }
+        g_assert_cmpuint(m.verdicts, ==, 1);
+        g_assert_cmpuint(m.converge_begun, ==, 1);
+        g_assert_true(m.done);
+    }
+}
+
+/* A link that gets fast enough for the load as it was takes it over again. */
+static void test_auto_converge_is_given_back(void)
+{
+    Model m = { .vcpu_pps = 10 * LINK_PPS, .link_pps = LINK_PPS,
+                .floor_pps = 2000, .converge.enabled = true };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    m.link_pps = 1500;
+    /* most of that is still to be sent: the syncs to come are far off */
+    m.remaining_pages = SWITCHOVER_PAGES + 2000;
+    for (int i = 0; !m.converge.percent; i++) {
+        g_assert_cmpint(i, <, 6000);
+        model_step(&m);
+    }
+    /* what is dirtied has got below that, and is hidden */
+    m.link_pps = 3000;
+    model_run(&m, 3 * S);
+    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
+    m.link_pps = LINK_PPS;
+    model_run(&m, S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    model_run(&m, 600 * S);
+    g_assert_true(m.done);
+    g_assert_cmpuint(m.verdicts, ==, 2);
 }
 
 static void test_no_mechanism(void)
@@ -259,25 +641,65 @@ static void test_zero_pages_are_no_bandwidth(void)
     model_run(&m, S);
     g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
     /* from some of it to nothing else */
-    for (unsigned real = 2400; real; real -= 200) {
+    for (int real = 2400; real >= 0; real -= 200) {
         m.now_ns += 100 * MS;
         m.remaining_pages -= 3500;
-        m.sent_bytes += real * (PAGE + 8) + (3500 - real) * 9;
-        dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
-                              SWITCHOVER_PAGES, m.now_ns, m.now_ns);
-        /* headers are bandwidth, too */
-        g_assert_cmpuint(e->link.pps, <=, LINK_PPS * 101 / 100);
+        m.sent_pages += real;
+        model_progress(&m, m.now_ns);
+        g_assert_cmpuint(e->link.pps, <=, LINK_PPS);
     }
-    g_assert_cmpuint(e->link.pps, >, LINK_PPS / 3);
+    g_assert_cmpuint(e->link.pps, >, LINK_PPS / 2);
+}
 
-    /* nor in a window that the second pass begins in */
-    m.remaining_pages -= 20000;
-    dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
-                          SWITCHOVER_PAGES, e->window, m.now_ns);
-    m.dirtied_pages = RAM_PAGES;
+/*
+ * The first pass ends when what remains can be switched over.  If that was
+ * never touched, it is gone at once in the second pass.
+ */
+static void test_zero_pages_left_by_the_first_pass(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS, .link_pps = LINK_PPS };
+    DirtyEngine *e = &m.engine;
+
+    model_begin(&m);
+    model_run(&m, (RAM_PAGES - SWITCHOVER_PAGES) * S / LINK_PPS - 100 * MS);
+    g_assert_cmpuint(m.iteration, ==, 1);
+    m.remaining_pages = SWITCHOVER_PAGES - 1;
+    model_progress(&m, e->link.window);
+    m.dirtied_pages = RAM_PAGES / 2;
     model_sync(&m);
+    for (int i = 0; i < 20; i++) {
+        if (i < 3) {
+            m.remaining_pages -= SWITCHOVER_PAGES / 3;
+        }
+        model_step(&m);
+        g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
+    }
+}
+
+/* Pages that the guest does not need any more are not sent at all. */
+static void test_free_page_hints(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS, .link_pps = LINK_PPS };
+    DirtyEngine *e = &m.engine;
+
+    model_begin(&m);
+    model_run(&m, S);
+    m.remaining_pages -= 20000;
     model_step(&m);
-    g_assert_cmpuint(e->link.pps, <=, LINK_PPS * 101 / 100);
+    g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
+    while (m.iteration < 2) {
+        model_step(&m);
+    }
+    m.remaining_pages -= 20000;
+    model_step(&m);
+    g_assert_cmpuint(e->link.pps, ==, LINK_PPS);
+    /* nor do they hide that it got slow */
+    m.link_pps = LINK_PPS / 4;
+    for (int i = 0; i < 10; i++) {
+        m.remaining_pages -= 100;
+        model_step(&m);
+    }
+    g_assert_cmpuint(e->link.pps, <, LINK_PPS * 3 / 10);
 }
 
 /*
@@ -289,7 +711,7 @@ static void test_bursts(void)
 {
     DirtyEngine e;
     DirtyVcpuSample vcpus = { 0 };
-    uint64_t remaining_pages = 20000, sent_bytes = 0, iteration = 1;
+    uint64_t remaining_pages = 20000, sent_pages = 0, iteration = 1;
     int64_t window = S, now_ns = window + 80 * MS;
     unsigned windows = 0;
 
@@ -303,11 +725,11 @@ static void test_bursts(void)
 
             share_pages -= sent;
             remaining_pages -= sent;
-            sent_bytes += sent * (PAGE + 8);
+            sent_pages += sent;
             /* ten times as fast as the link is meant to be */
             now_ns += sent * S / LINK_PPS / 10;
-            dirty_engine_progress(&e, sent_bytes, PAGE, remaining_pages, 0,
-                                  window, now_ns);
+            dirty_engine_progress(&e, sent_pages, remaining_pages, 0, window,
+                                  now_ns);
             if (!remaining_pages) {
                 now_ns += g_test_rand_int_range(0, 150) * MS;
                 remaining_pages = g_test_rand_int_range(1, 10000);
@@ -318,8 +740,8 @@ static void test_bursts(void)
         now_ns = MAX(now_ns, window + 100 * MS);
         window = now_ns;
         windows++;
-        dirty_engine_progress(&e, sent_bytes, PAGE, remaining_pages, 0,
-                              window, now_ns);
+        dirty_engine_progress(&e, sent_pages, remaining_pages, 0, window,
+                              now_ns);
         dirty_engine_decide(&e, &vcpus, true, 50, now_ns);
         g_assert_cmpuint(e.link.pps, <=, LINK_PPS);
     }
@@ -358,11 +780,10 @@ static void test_short_iterations(void)
     g_assert_cmpuint(m.engine.link.pps, ==, LINK_PPS);
 }
 
-/* From the second pass on, what counts is pages, not bytes. */
-static void test_xbzrle(void)
+/* Compression gets more pages through the same link, in any pass. */
+static void test_compression(void)
 {
     Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
-    DirtyEngine *e = &m.engine;
 
     model_begin(&m);
     model_run(&m, 5 * S);
@@ -370,11 +791,31 @@ static void test_xbzrle(void)
     for (int i = 0; i < 3; i++) {
         m.now_ns += 100 * MS;
         m.remaining_pages -= LINK_PPS * 3 / 10;
-        m.sent_bytes += LINK_PPS / 10 * PAGE;
-        dirty_engine_progress(e, m.sent_bytes, PAGE, m.remaining_pages,
-                              SWITCHOVER_PAGES, m.now_ns, m.now_ns);
+        m.sent_pages += LINK_PPS * 3 / 10;
+        model_progress(&m, m.now_ns);
     }
-    g_assert_cmpuint(e->link.pps, ==, 3 * LINK_PPS);
+    g_assert_cmpuint(m.engine.link.pps, ==, 3 * LINK_PPS);
+}
+
+/* What makes up a sample: sums, and whether any vCPU is at its floor */
+static void test_sample(void)
+{
+    DirtyVcpuSample s = { 0 };
+    DirtyVcpu v;
+
+    dirty_vcpu_init(&v, 0);
+    v.dirtied_pages = 5;
+    v.paid_ns = 7;
+    dirty_engine_add_vcpu(&s, &v, S);
+    g_assert_false(s.at_floor);
+    dirty_budget_set_rate(&v.quota, 1, 0);
+    dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, S);
+    dirty_engine_add_vcpu(&s, &v, S);
+    dirty_vcpu_init(&v, 0);
+    dirty_engine_add_vcpu(&s, &v, S);
+    g_assert_true(s.at_floor);
+    g_assert_cmpuint(s.dirtied_pages, ==, 10);
+    g_assert_cmpint(s.paid_ns, ==, 14 + DIRTY_PENALTY_MAX_NS);
 }
 
 static void test_expected_time(void)
@@ -407,13 +848,34 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/link/long-sync", test_a_long_sync);
     g_test_add_func("/dirty-engine/link/short-iterations",
                     test_short_iterations);
-    g_test_add_func("/dirty-engine/link/xbzrle", test_xbzrle);
+    g_test_add_func("/dirty-engine/link/compression", test_compression);
+    g_test_add_func("/dirty-engine/link/zero-pages-left",
+                    test_zero_pages_left_by_the_first_pass);
+    g_test_add_func("/dirty-engine/link/free-page-hints", test_free_page_hints);
     g_test_add_func("/dirty-engine/ends",
                     test_throttling_ends_when_not_needed);
     g_test_add_func("/dirty-engine/devices/part", test_devices_take_their_part);
     g_test_add_func("/dirty-engine/devices/alone",
                     test_devices_alone_are_too_much);
+    g_test_add_func("/dirty-engine/devices/above-threshold",
+                    test_devices_above_the_threshold);
+    g_test_add_func("/dirty-engine/devices/burst", test_devices_burst);
+    g_test_add_func("/dirty-engine/devices/stuck-link",
+                    test_devices_and_a_stuck_link);
+    g_test_add_func("/dirty-engine/devices/auto-converge",
+                    test_devices_and_auto_converge);
     g_test_add_func("/dirty-engine/floor", test_floor);
+    g_test_add_func("/dirty-engine/floor/enough", test_floor_that_is_enough);
+    g_test_add_func("/dirty-engine/floor/from-throttling-on",
+                    test_floor_counts_from_throttling_on);
+    g_test_add_func("/dirty-engine/floor/auto-converge",
+                    test_floor_and_auto_converge);
+    g_test_add_func("/dirty-engine/floor/limits",
+                    test_limits_and_auto_converge);
+    g_test_add_func("/dirty-engine/floor/reviewed", test_floor_is_reviewed);
+    g_test_add_func("/dirty-engine/floor/given-back",
+                    test_auto_converge_is_given_back);
+    g_test_add_func("/dirty-engine/sample", test_sample);
     g_test_add_func("/dirty-engine/no-mechanism", test_no_mechanism);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);
     return g_test_run();

@@ -10,12 +10,18 @@
 #define MS 1000000LL
 #define S (1000 * MS)
 
+/* A window has ended, in which so much was sent. */
+static void window(DirtyLink *l, uint64_t pages, int64_t now)
+{
+    dirty_link_progress(l, pages, 0, now, now);
+}
+
 /* A link that carries @pps for @ns, in windows of 100 ms */
 static void run(DirtyLink *l, int64_t *now, uint64_t pps, int64_t ns)
 {
     for (int64_t end = *now + ns; *now < end;) {
         *now += 100 * MS;
-        dirty_link_window(l, pps / 10, *now);
+        window(l, pps / 10, *now);
     }
 }
 
@@ -25,7 +31,9 @@ static void test_learns_at_once(void)
     int64_t now = S;
 
     /* who knows since when that was sent */
-    dirty_link_window(&l, 10000000, now);
+    window(&l, 10000000, now);
+    g_assert_cmpuint(l.pps, ==, 0);
+    run(&l, &now, 10000000, 100 * MS);
     g_assert_cmpuint(l.pps, ==, 0);
     run(&l, &now, 25000, 100 * MS);
     g_assert_cmpuint(l.pps, ==, 25000);
@@ -47,36 +55,40 @@ static void test_falls_within_a_second(void)
     g_assert_cmpuint(l.pps, >=, 7500);
 }
 
-/* A long stall in one window falls as far as many short ones. */
+/* However long it lasts, one window is not believed in full. */
 static void test_one_long_window(void)
 {
     DirtyLink l = { 0 };
     int64_t now = S;
 
     run(&l, &now, 25000, S);
-    dirty_link_window(&l, 100, now + 10 * S);
-    g_assert_cmpuint(l.pps, <=, 20);
+    now += 900 * S;
+    window(&l, 100, now);
+    g_assert_cmpuint(l.pps, >=, 12500);
+    run(&l, &now, 25000, 100 * MS);
+    g_assert_cmpuint(l.pps, ==, 25000);
+    /* but several are */
+    for (int i = 0; i < 5; i++) {
+        now += S;
+        window(&l, 100, now);
+    }
+    g_assert_cmpuint(l.pps, <, 1000);
 }
 
-/* The estimate falls while a window does not end, and knows it when it does. */
-static void test_late(void)
+/* What is sent before a window ends is no rate, but belongs to that. */
+static void test_within_a_window(void)
 {
     DirtyLink l = { 0 };
     int64_t now = S;
 
     run(&l, &now, 25000, S);
-    dirty_link_window(&l, 1000, now + 10 * MS);
-    dirty_link_late(&l, 0, 100 * MS, now + 40 * MS);
-    g_assert_cmpuint(l.pps, ==, 25000);
-    for (int i = 1; i <= 10; i++) {
-        uint64_t before = l.pps;
-
-        dirty_link_late(&l, 100, 100 * MS, now + 250 * MS + i * 100 * MS);
-        g_assert_cmpuint(l.pps, <, before);
+    for (int i = 1; i <= 50; i++) {
+        dirty_link_progress(&l, 50, 0, now, now + i);
+        g_assert_cmpuint(l.pps, ==, 25000);
     }
-    g_assert_cmpuint(l.pps, <, 25000 / 8);
-    dirty_link_window(&l, 49000, now + 2 * S);
-    g_assert_cmpuint(l.pps, ==, 25000);
+    now += 100 * MS;
+    window(&l, 500, now);
+    g_assert_cmpuint(l.pps, ==, 30000);
 }
 
 /* What is sent beside other work is the least that the link carries. */
@@ -88,7 +100,6 @@ static void test_slack_only_rises(void)
     run(&l, &now, 25000, S);
     for (int i = 0; i < 100; i++) {
         dirty_link_slack(&l);
-        dirty_link_late(&l, 0, 100 * MS, now + 10 * MS);
         run(&l, &now, 100, 100 * MS);
         g_assert_cmpuint(l.pps, ==, 25000);
     }
@@ -100,20 +111,25 @@ static void test_slack_only_rises(void)
     g_assert_cmpuint(l.pps, <, 30000);
 }
 
-static void test_a_break_tells_nothing(void)
+/* A window that was not spent on sending makes the estimate rise only. */
+static void test_free_pages(void)
 {
     DirtyLink l = { 0 };
     int64_t now = S;
 
     run(&l, &now, 25000, S);
-    dirty_link_break(&l);
-    run(&l, &now, 1000000, 100 * MS);
-    g_assert_cmpuint(l.pps, ==, 25000);
-    dirty_link_break(&l);
-    run(&l, &now, 0, 100 * MS);
-    g_assert_cmpuint(l.pps, ==, 25000);
-    run(&l, &now, 26000, 100 * MS);
+    for (int i = 0; i < 100; i++) {
+        now += 100 * MS;
+        dirty_link_progress(&l, i, 100000, now, now);
+        g_assert_cmpuint(l.pps, ==, 25000);
+    }
+    now += 100 * MS;
+    dirty_link_progress(&l, 2600, 100000, now, now);
     g_assert_cmpuint(l.pps, ==, 26000);
+    /* one with a few of them was */
+    now += 100 * MS;
+    dirty_link_progress(&l, 1000, 1000, now, now);
+    g_assert_cmpuint(l.pps, <, 26000);
 }
 
 static void test_short_windows_are_added_up(void)
@@ -122,7 +138,7 @@ static void test_short_windows_are_added_up(void)
 
     /* 1000 pages in the first ms of every 60 ms */
     for (int i = 0; i < 1000; i++) {
-        dirty_link_window(&l, i % 60 == 1 ? 1000 : 0, S + i * MS);
+        window(&l, i % 60 == 1 ? 1000 : 0, S + i * MS);
         g_assert_cmpuint(l.pps, <=, 1000 * 1000 / 50);
     }
     g_assert_cmpuint(l.pps, >=, 1000 * 1000 / 60 / 2);
@@ -132,12 +148,16 @@ static void test_large(void)
 {
     DirtyLink l = { 0 };
 
-    dirty_link_window(&l, 0, S);
-    dirty_link_window(&l, 1ULL << 40, 2 * S);
+    window(&l, 0, S - 1);
+    window(&l, 0, S);
+    window(&l, 1ULL << 40, 2 * S);
     g_assert_cmpuint(l.pps, ==, 1ULL << 40);
-    dirty_link_window(&l, 0, 2 * S + 100 * MS);
+    window(&l, 0, 2 * S + 100 * MS);
     g_assert_cmpuint(l.pps, <, (1ULL << 40) * 3 / 4 + (1ULL << 31));
     g_assert_cmpuint(l.pps, >, (1ULL << 40) * 3 / 4 - (1ULL << 31));
+    /* what a budget may be at most */
+    window(&l, 1ULL << 42, 2 * S + 200 * MS);
+    g_assert_cmpuint(l.pps, ==, 1ULL << 40);
 }
 
 int main(int argc, char **argv)
@@ -146,9 +166,9 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-link/rise", test_learns_at_once);
     g_test_add_func("/dirty-link/fall", test_falls_within_a_second);
     g_test_add_func("/dirty-link/stall", test_one_long_window);
-    g_test_add_func("/dirty-link/late", test_late);
+    g_test_add_func("/dirty-link/within", test_within_a_window);
     g_test_add_func("/dirty-link/slack", test_slack_only_rises);
-    g_test_add_func("/dirty-link/break", test_a_break_tells_nothing);
+    g_test_add_func("/dirty-link/free", test_free_pages);
     g_test_add_func("/dirty-link/short", test_short_windows_are_added_up);
     g_test_add_func("/dirty-link/large", test_large);
     return g_test_run();

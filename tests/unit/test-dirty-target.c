@@ -74,6 +74,21 @@ static void test_already_too_much(void)
     g_assert_false(dirty_target_needs_throttle(&s));
 }
 
+/* vCPUs get half of what devices leave, and devices leave something. */
+static void test_budget(void)
+{
+    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 0), ==, 500);
+    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 100), ==, 450);
+    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 600), ==, 200);
+    g_assert_cmpuint(dirty_target_budget_pps(1000, 100, 600), ==, 400);
+    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 1000), ==, 0);
+    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 5000), ==, 0);
+    for (unsigned device = 0; device < 1000; device += 10) {
+        g_assert_cmpuint(device + dirty_target_budget_pps(1000, 99, device),
+                         <, 1000);
+    }
+}
+
 static void test_unknown_link(void)
 {
     DirtyTargetSample s = second_pass;
@@ -111,6 +126,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-target/switchover",
                     test_not_when_the_rest_can_be_switched_over);
     g_test_add_func("/dirty-target/too-much", test_already_too_much);
+    g_test_add_func("/dirty-target/budget", test_budget);
     g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
     g_test_add_func("/dirty-target/large", test_large);
     return g_test_run();

@@ -157,7 +157,6 @@ static void test_rates(void)
         }
     }
     g_assert_cmpuint(dirty_vcpu_rate_pps(&v), ==, 1000);
-    g_assert_false(dirty_vcpu_at_floor(&v));
 }
 
 static void test_allow_pages(void)
@@ -177,6 +176,25 @@ static void test_allow_pages(void)
     g_assert_cmpint(dirty_vcpu_allow_pages(&v, MS), ==, DIRTY_RUN_MIN_PAGES);
 }
 
+/*
+ * A debt gets less as time passes, whether the vCPU writes or not: nobody is
+ * shown to owe what it no longer would have to pay.
+ */
+static void test_debt_of_a_vcpu_that_stopped(void)
+{
+    DirtyVcpu v = watched(1000, 100);
+
+    dirty_vcpu_charge(&v, 500, 0);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 500);
+    dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, DIRTY_PENALTY_MAX_NS);
+    for (int64_t now = 200 * MS; now <= 1000 * MS; now += 10 * MS) {
+        dirty_vcpu_charge(&v, 500, now);
+        g_assert_cmpuint(dirty_vcpu_debt_pages(&v), <=, 500 - now / MS / 10);
+    }
+    dirty_vcpu_charge(&v, 500, 6000 * MS);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 0);
+}
+
 /* Penalties of this length, each after a run of @run_ns, for a while */
 static void pay(DirtyVcpu *v, int64_t penalty_ns, int64_t run_ns,
                 int64_t *now_ns)
@@ -184,29 +202,58 @@ static void pay(DirtyVcpu *v, int64_t penalty_ns, int64_t run_ns,
     for (int i = 0; i < 20; i++) {
         *now_ns += penalty_ns + run_ns;
         dirty_vcpu_resume(v, penalty_ns, false, *now_ns);
-        dirty_vcpu_record(v, *now_ns);
+        /* Rates that are averaged over 10 ms have nothing to do with it. */
+        for (int record = 0; record < DIRTY_RATE_SAMPLES; record++) {
+            dirty_vcpu_record(v, *now_ns - DIRTY_RATE_SAMPLES + record);
+        }
     }
 }
 
 static void test_floor(void)
 {
-    DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 1);
+    int64_t now = 0;
+
+    g_assert_false(dirty_vcpu_at_floor(&v, now));
+    dirty_vcpu_charge(&v, 1000000, 0);
+    g_assert_false(dirty_vcpu_at_floor(&v, now));
+    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_LOOK_MIN_NS, &now);
+    g_assert_true(dirty_vcpu_at_floor(&v, now));
+    pay(&v, DIRTY_PENALTY_MAX_NS / 2, DIRTY_LOOK_MIN_NS, &now);
+    g_assert_false(dirty_vcpu_at_floor(&v, now));
+    /* a busy host makes the runs look long, which changes nothing */
+    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_PENALTY_MAX_NS, &now);
+    g_assert_true(dirty_vcpu_at_floor(&v, now));
+
+    /* a vCPU that does not write any more is not slowed */
+    g_assert_true(dirty_vcpu_at_floor(&v, now + DIRTY_SETTLE_NS - 1));
+    g_assert_false(dirty_vcpu_at_floor(&v, now + DIRTY_SETTLE_NS));
+    pay(&v, 0, DIRTY_PENALTY_MAX_NS, &now);
+    g_assert_false(dirty_vcpu_at_floor(&v, now));
+    /* nor one that has been unplugged */
+    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_LOOK_MIN_NS, &now);
+    dirty_vcpu_forget(&v, now);
+    g_assert_false(dirty_vcpu_at_floor(&v, now));
+}
+
+/* What a limit alone holds back is held back as far as it will ever be. */
+static void test_floor_of_a_limit(void)
+{
+    DirtyVcpu v = watched(1000, DIRTY_RATE_UNLIMITED);
     int64_t now = 0;
 
     dirty_vcpu_charge(&v, 1000000, 0);
-    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_LOOK_MIN_NS, &now);
-    g_assert_true(dirty_vcpu_at_floor(&v));
-    pay(&v, DIRTY_PENALTY_MAX_NS / 2, DIRTY_LOOK_MIN_NS, &now);
-    g_assert_false(dirty_vcpu_at_floor(&v));
-    /* a busy host makes the runs look long, which changes nothing */
-    pay(&v, DIRTY_PENALTY_MAX_NS, DIRTY_PENALTY_MAX_NS, &now);
-    g_assert_true(dirty_vcpu_at_floor(&v));
+    pay(&v, 10 * MS, 10 * MS, &now);
+    g_assert_true(dirty_vcpu_at_floor(&v, now));
+    g_assert_false(dirty_vcpu_at_floor(&v, now + DIRTY_SETTLE_NS));
+    dirty_budget_set_rate(&v.quota, 1000, now);
+    g_assert_false(dirty_vcpu_at_floor(&v, now));
 }
 
 /* Kicks cut a penalty in pieces; all of them together are one. */
 static void test_floor_in_pieces(void)
 {
-    DirtyVcpu v = watched(1, DIRTY_RATE_UNLIMITED);
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 1);
     int64_t now = 0;
 
     dirty_vcpu_charge(&v, 1000000, 0);
@@ -214,11 +261,10 @@ static void test_floor_in_pieces(void)
         for (int piece = 0; piece < 4; piece++) {
             now += DIRTY_PENALTY_MAX_NS / 4;
             dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS / 4, piece < 3, now);
-            dirty_vcpu_record(&v, now);
         }
+        g_assert_true(dirty_vcpu_at_floor(&v, now));
     }
     g_assert_cmpuint(v.penalties, ==, 20);
-    g_assert_true(dirty_vcpu_at_floor(&v));
 }
 
 int main(int argc, char **argv)
@@ -232,7 +278,9 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/rates", test_rates);
     g_test_add_func("/dirty-vcpu/allow", test_allow_pages);
+    g_test_add_func("/dirty-vcpu/debt", test_debt_of_a_vcpu_that_stopped);
     g_test_add_func("/dirty-vcpu/floor", test_floor);
+    g_test_add_func("/dirty-vcpu/floor-of-a-limit", test_floor_of_a_limit);
     g_test_add_func("/dirty-vcpu/floor-in-pieces", test_floor_in_pieces);
     return g_test_run();
 }
