@@ -23,6 +23,7 @@
 #include "migration/dirty-throttle.h"
 #include "migration.h"
 #include "dirty-throttle-int.h"
+#include "ram.h"
 #include "trace.h"
 
 /*
@@ -434,10 +435,15 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
                                 e->budget_pps, e->phase, e->reason);
 }
 
-static int throttle_clear_block(RAMBlock *block, void *opaque)
+/* Of all that is logged; what a migration would leave out counts as well. */
+static void throttle_clear_bitmaps(void)
 {
-    memory_region_clear_dirty_bitmap(block->mr, 0, block->used_length);
-    return 0;
+    RAMBlock *block;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(block) {
+        memory_region_clear_dirty_bitmap(block->mr, 0, block->used_length);
+    }
 }
 
 /*
@@ -456,7 +462,7 @@ static void throttle_new_epoch(DirtyThrottle *t)
     }
     qemu_mutex_lock_iothread();
     memory_global_dirty_log_sync();
-    foreach_not_ignored_block(throttle_clear_block, NULL);
+    throttle_clear_bitmaps();
     qemu_mutex_unlock_iothread();
 }
 
@@ -600,19 +606,6 @@ static void throttle_count_from_now(DirtyThrottle *t)
     }
 }
 
-/* Nothing tells which vCPU dirties memory: the migration goes on without. */
-static void throttle_without_mechanism(DirtyThrottleMigration *m)
-{
-    m->engine.phase = DIRTY_PHASE_CANNOT_HELP;
-    m->engine.reason = DIRTY_REASON_MECHANISM;
-    m->fallback = m->auto_converge;
-    if (!m->fallback) {
-        warn_report("%s has no effect: it requires KVM with accelerator"
-                    " property 'dirty-ring-size' set; auto-converge does not",
-                    m->dirty_quota ? "dirty-quota" : "dirty-limit");
-    }
-}
-
 void dirty_throttle_migration_begin(void)
 {
     DirtyThrottle *t = &dirty_throttle;
@@ -642,12 +635,19 @@ void dirty_throttle_migration_begin(void)
         if (m->active) {
             throttle_wake_thread(t);
         } else if (wanted) {
-            throttle_without_mechanism(m);
+            /* Nothing tells which vCPU dirties memory, and nothing will. */
+            m->engine.phase = DIRTY_PHASE_CANNOT_HELP;
+            m->engine.reason = DIRTY_REASON_MECHANISM;
+            m->fallback = m->auto_converge;
         }
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
         t->ops->look();
+    } else if (wanted && !migrate_auto_converge()) {
+        warn_report("%s has no effect: it requires KVM with accelerator"
+                    " property 'dirty-ring-size' set; auto-converge does not",
+                    migrate_dirty_quota() ? "dirty-quota" : "dirty-limit");
     }
 }
 

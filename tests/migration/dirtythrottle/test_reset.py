@@ -221,7 +221,7 @@ class QuotaProbeTest(ShimTest):
         self.change(RESET_SHIM_QUOTA=2)
         vm = self.source((WRITER,), ring=0)
         with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
-            vm.set_capabilities("dirty-quota")
+            vm.limit(1)
 
     def test_cannot_be_enabled(self) -> None:
         if probe.has_dirty_quota():
