@@ -383,6 +383,12 @@ class Machine(StressVM):
         self.check_log()
         self.kill()
 
+    def die(self) -> None:
+        """The end without good-bye, with the process gone"""
+        if self.is_running():
+            self._subp.kill()
+        self._subp.wait()
+
     def freeze(self, ms: int) -> None:
         pid = self.get_pid()
         if pid is None:

@@ -214,7 +214,11 @@ class World:
                 "setup", "active"):
             # It has been switched over, or is being
             return False
-        self._vm.command("cont")
+        error = self._vm.tries("cont")
+        if error:
+            if not self._attempt:
+                raise Broken("refused", "cont: %s" % error)
+            return False
         self._vm.stopped = False
 
     def _do_reset(self) -> bool | None:
@@ -222,7 +226,13 @@ class World:
                 0 < self._vm.ring < FIRMWARE_RING and
                 self._avoid("reset-overrun")):
             return False
+        small = self._resting() and 0 < self._vm.ring < FIRMWARE_RING
+        if small:
+            self._vm.guest.expect_boot()
         self._vm.command("system_reset")
+        if small:
+            # Nobody may track pages before the firmware is through
+            self._vm.guest.wait_up(self._patience.eventually)
 
     def _do_role(self, vcpu: int, work: list[Any]) -> bool | None:
         if vcpu >= self._vm.shape.vcpus or self._in_postcopy():
@@ -540,7 +550,7 @@ class World:
             return self._do_finish()
         attempt.broken = True
         attempt.channel.heal()
-        os.kill(attempt.dst.get_pid(), signal.SIGKILL)
+        attempt.dst.die()
         self._until_ended()
 
     def _until_ended(self) -> None:
