@@ -36,6 +36,9 @@ _DIRTY_RATE_OVER_SECONDS = 1.5
 
 _SNAPSHOT = "chaos"
 
+# Capabilities that need userfaultfd
+_DEPENDS_ON_HOST = ("postcopy-ram", "background-snapshot")
+
 _QUERIES = ("query-migrate", "query-vcpu-dirty-limit", "query-dirty-rate",
             "query-status", "query-cpus-fast", "query-migrate-capabilities",
             "query-migrate-parameters", "query-memory-size-summary",
@@ -293,8 +296,11 @@ class World:
 
     def _set_capability(self, vm: Machine, name: str,
                         state: bool) -> str | None:
-        return vm.tries("migrate-set-capabilities", capabilities=[
+        error = vm.tries("migrate-set-capabilities", capabilities=[
             {"capability": name, "state": state}])
+        if error and state and name in _DEPENDS_ON_HOST and self._resting():
+            self.counts["not here: %s (%s)" % (name, error)] += 1
+        return error
 
     def _do_capability(self, name: str, state: bool) -> bool | None:
         error = self._set_capability(self._vm, name, state)
