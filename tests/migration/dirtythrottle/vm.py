@@ -55,6 +55,9 @@ class StressVM(QEMUMachine):
     """
     A VM with the stress guest; roles[i] is what vCPU i does
 
+    @pv lets KVM write into the guest's memory; @display is a device, VGA or
+    bochs-display, that is in a graphics mode.
+
     The guest's RAM is an anonymous file of this process, which QEMU opens by
     its name in /proc. So there is nothing to clean up, even after SIGKILL, and
     the size of /dev/shm, often small in containers, does not matter.
@@ -63,7 +66,8 @@ class StressVM(QEMUMachine):
     def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
                  accel: str = "kvm", incoming: bool = False,
                  smp: str | None = None, args: Sequence[str] = (),
-                 ram_mb: int = RAM_MB, **machine: Any):
+                 ram_mb: int = RAM_MB, pv: bool = False,
+                 display: str | None = None, **machine: Any):
         super().__init__(binary, qmp_timer=QMP_SECONDS, **machine)
         self._ram = os.memfd_create("stress-guest")
         path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
@@ -85,8 +89,11 @@ class StressVM(QEMUMachine):
             "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
             "mem-path=%s" % (ram_mb, path),
             "-machine", "pc,memory-backend=ram",
-            "-kernel", elf_path(), "-append", cmdline(roles),
+            "-kernel", elf_path(), "-append", cmdline(
+                roles, pv=pv, display=display is not None),
             *args)
+        if display is not None:
+            self.add_args("-device", display)
         if incoming:
             self.add_args("-incoming", "defer")
 

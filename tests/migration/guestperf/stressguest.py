@@ -31,7 +31,8 @@ MAGIC = int.from_bytes(b"STSGUEST", "little")
 VERSION = 2
 
 BOOTING, RUNNING, ERROR = range(3)
-ROLES = ("idle", "writer", "reader", "hot", "burst")
+ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups",
+         "screen", "disk", "balloon")
 
 # The header, in units of 8 bytes
 _MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
@@ -51,15 +52,21 @@ class StressGuestError(Exception):
     pass
 
 
+# What may follow a role's name
+_KEYS = ("rate", "mb", "pages", "on", "off", "remap")
+
+
 @dataclass(frozen=True)
 class Role:
     """What one vCPU shall do; None is the guest's default"""
     kind: str
-    rate: int | None = None         # Operations per second, 0 for no limit
-    mb: int | None = None           # writer, reader, burst: size in MiB
-    pages: int | None = None        # hot: size in pages
+    rate: int | None = None         # Operations per second; 0 for no limit,
+                                    # but in wakeups and screen
+    mb: int | None = None           # Size in MiB, for most
+    pages: int | None = None        # hot, screen: size in pages
     on: int | None = None           # burst: milliseconds of work
     off: int | None = None          # burst: milliseconds of silence
+    remap: int | None = None        # screen: 1 to remap it after each pass
 
     _KEYS = {
         "idle": (),
@@ -67,13 +74,17 @@ class Role:
         "reader": ("rate", "mb"),
         "hot": ("rate", "pages"),
         "burst": ("rate", "mb", "on", "off"),
+        "wakeups": ("rate",),
+        "screen": ("rate", "pages", "remap"),
+        "disk": ("rate", "mb"),
+        "balloon": ("rate", "mb"),
     }
 
     def __post_init__(self):
         if self.kind not in ROLES:
             raise StressGuestError("unknown role '%s', must be one of %s" %
                                    (self.kind, ", ".join(ROLES)))
-        for key in ("rate", "mb", "pages", "on", "off"):
+        for key in _KEYS:
             if (getattr(self, key) is not None and
                     key not in self._KEYS[self.kind]):
                 raise StressGuestError("%s does not take '%s'" %
@@ -86,7 +97,7 @@ class Role:
         values = {}
         for option in options:
             key, _, value = option.partition("=")
-            if key not in ("rate", "mb", "pages", "on", "off"):
+            if key not in _KEYS:
                 raise StressGuestError("unknown key '%s' in role '%s'" %
                                        (key, word))
             if not value.isdecimal():
@@ -103,7 +114,7 @@ class Role:
         return ",".join([self.kind] + options)
 
 
-def cmdline(roles, khz=None, console=False):
+def cmdline(roles, khz=None, console=False, pv=False, display=False):
     """The guest's command line (-append); roles[i] is for vCPU i"""
     if len(roles) > MAX_VCPUS:
         raise StressGuestError("%d vCPUs, the stress guest has at most %d" %
@@ -113,6 +124,10 @@ def cmdline(roles, khz=None, console=False):
         words.append("khz=%d" % khz)
     if console:
         words.append("console=1")
+    if pv:
+        words.append("pv=1")
+    if display:
+        words.append("display=1")
     return " ".join(words)
 
 

@@ -114,6 +114,23 @@ void counters_start(Counters *c, unsigned index, uint64_t now)
     };
 }
 
+void counters_ops(Counters *c, uint64_t number, uint64_t now, uint64_t gap)
+{
+    StressGuestVcpu *v = &c->values;
+
+    if (gap > c->max_gap) {
+        c->max_gap = gap;
+        v->max_gap_ns = clock_ticks_to_ns(gap);
+    }
+    if (gap > c->max_gap_total) {
+        c->max_gap_total = gap;
+        v->max_gap_total_ns = clock_ticks_to_ns(gap);
+    }
+    v->ops += number;
+    v->tsc = now;
+    c->changed = true;
+}
+
 void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
                  bool wrapped)
 {
@@ -127,18 +144,8 @@ void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
         }
         v->errors++;
     }
-    if (gap > c->max_gap) {
-        c->max_gap = gap;
-        v->max_gap_ns = clock_ticks_to_ns(gap);
-    }
-    if (gap > c->max_gap_total) {
-        c->max_gap_total = gap;
-        v->max_gap_total_ns = clock_ticks_to_ns(gap);
-    }
-    v->ops++;
     v->passes += wrapped;
-    v->tsc = now;
-    c->changed = true;
+    counters_ops(c, 1, now, gap);
 }
 
 void counters_update(Counters *c, uint64_t now)
@@ -163,7 +170,7 @@ bool counters_take_wanted(Counters *c)
     uint64_t wanted = __atomic_load_n(&c->block->wanted, __ATOMIC_RELAXED);
     StressGuestRole role = wanted & STRESS_GUEST_WANTED_ROLE_MASK;
 
-    if (wanted == v->seen_wanted ||
+    if (wanted == v->seen_wanted || !config_role_changes(v->role) ||
         (role != STRESS_GUEST_WRITER && role != STRESS_GUEST_READER &&
          role != STRESS_GUEST_HOT)) {
         return false;

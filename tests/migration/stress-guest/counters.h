@@ -44,6 +44,12 @@ void counters_start(Counters *c, unsigned index, uint64_t now);
 void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
                  bool wrapped);
 
+/*
+ * @number operations without a page have ended, the last at @now; the longest
+ * gap was @gap ticks.
+ */
+void counters_ops(Counters *c, uint64_t number, uint64_t now, uint64_t gap);
+
 /* To be called often: take up a new epoch, publish what has changed */
 void counters_update(Counters *c, uint64_t now);
 

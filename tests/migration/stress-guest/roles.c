@@ -11,9 +11,13 @@
 
 #include <stddef.h>
 
+#include "balloon.h"
 #include "config.h"
 #include "counters.h"
 #include "cpu.h"
+#include "disk.h"
+#include "display.h"
+#include "lapic.h"
 #include "layout.h"
 #include "pace.h"
 #include "page.h"
@@ -42,7 +46,9 @@ static uint64_t gap(uint64_t due, uint64_t last, uint64_t now)
     return (int64_t)(now - begin) > 0 ? now - begin : 0;
 }
 
-void role_run(unsigned index, bool reports)
+/* @eoi_flag is NULL at CPL 3, where no vCPU can be halted */
+static inline __attribute__((noreturn, always_inline))
+void run(unsigned index, bool reports, uint32_t *eoi_flag)
 {
     VcpuConfig vcpu = config.vcpu[index];
     uint64_t last, now;
@@ -61,10 +67,10 @@ void role_run(unsigned index, bool reports)
     }
 
     for (;;) {
+        bool good, wrapped;
         PageError error;
-        uint64_t page;
         uint32_t pass;
-        bool good;
+        uint64_t at;
 
         if (counters_take_wanted(&counters)) {
             vcpu.role = counters.values.role;
@@ -78,23 +84,47 @@ void role_run(unsigned index, bool reports)
         if (reports) {
             report_step(now);
         }
-        if ((int64_t)(now - pace.due) < 0) {
+        if (eoi_flag) {
+            lapic_wait_for_timer(eoi_flag);
+            now = rdtsc();
+        } else if ((int64_t)(now - pace.due) < 0) {
             pause();
             now = rdtsc();
             continue;
         }
 
-        page = vcpu.start + walk.at;
+        if (vcpu.role == STRESS_GUEST_BALLOON) {
+            walk_go_to(&walk, balloon_adjust(&vcpu, walk.at,
+                                             walk_pass(&walk)));
+        }
+        at = walk.at;
         pass = walk_pass(&walk);
-        good = page_check(page, pass, &error);
-        if (walk.writes) {
-            page_write(page, pass + 1);
+        good = page_check(vcpu.start + at, pass, &error);
+        if (vcpu.role == STRESS_GUEST_DISK) {
+            disk_write(vcpu.start, at, pass + 1);
+        } else if (walk.writes) {
+            page_write(vcpu.start + at, pass + 1);
+        }
+        wrapped = walk_next(&walk);
+        if (wrapped && vcpu.remap) {
+            display_remap();
         }
 
         now = rdtsc();
         counters_op(&counters, now, gap(pace.due, last, now),
-                    good ? NULL : &error, walk_next(&walk));
+                    good ? NULL : &error, wrapped);
         last = now;
         pace_next(&pace, now);
     }
+}
+
+void role_run(unsigned index, bool reports)
+{
+    run(index, reports, NULL);
+}
+
+void role_run_halted(unsigned index, uint32_t *eoi_flag)
+{
+    lapic_start_timer(TIMER_VECTOR, config.vcpu[index].rate);
+    run(index, false, eoi_flag);
 }

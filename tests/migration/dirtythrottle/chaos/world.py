@@ -433,7 +433,9 @@ class World:
             target = dst.socket_path()
         channel = Channel(self._path("channel"), target)
         self._attempt = Attempt(to, dst, channel, vm.capabilities())
-        vm.command("migrate", uri=channel.uri)
+        error = vm.tries("migrate", uri=channel.uri)
+        if error:
+            raise Broken("refused", "migrate: %s" % error)
         self.counts["migrations"] += 1
 
     def _destination(self, ring: int) -> Machine:
