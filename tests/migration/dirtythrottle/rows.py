@@ -12,6 +12,8 @@ from guestperf.stressguest import Role
 from dirtythrottle.experiments import (
     Cancel, Converge, Experiment, Holds, Raise, Stop
 )
+from dirtythrottle.hostile import SCENARIO as HOSTILE_SCENARIO
+from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.scenario import (
     AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER,
@@ -177,5 +179,12 @@ def _scaling_rows() -> list[Row]:
     return rows
 
 
+def _hostile_rows() -> list[Row]:
+    """Where the guest does its worst, without a throttle and with"""
+    return [Row("hostile", "4 vCPUs at their worst, ring 1024", Hostile(),
+                HOSTILE_SCENARIO, (NONE, DIRTY_LIMIT, DIRTY_QUOTA),
+                first=False)]
+
+
 ROWS = (_limit_rows() + _quota_rows() + _guest_rows() + _reaper_rows() +
-        _scaling_rows())
+        _scaling_rows() + _hostile_rows())

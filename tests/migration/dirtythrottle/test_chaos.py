@@ -208,7 +208,7 @@ class FiguresTest(unittest.TestCase):
                 (throttle, "mechanism", None),
                 (throttle, "reaper", None),
                 (throttle, "phase-time", 99999),
-                (throttle, "budget", 101.0),
+                (throttle, "budget", 201.0),
                 (throttle, "bandwidth", -1.0),
                 (throttle, "ring-full-exits", 4),
                 (throttle, "pool", None),

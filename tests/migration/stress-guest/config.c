@@ -72,6 +72,12 @@ static const struct {
 
 Config config;
 
+bool config_role_changes(StressGuestRole role)
+{
+    return role == STRESS_GUEST_WRITER || role == STRESS_GUEST_READER ||
+           role == STRESS_GUEST_HOT || role == STRESS_GUEST_BURST;
+}
+
 const char *config_role_name(StressGuestRole role)
 {
     return roles[role].name;

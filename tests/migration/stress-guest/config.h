@@ -42,4 +42,7 @@ void config_init(void);
 
 const char *config_role_name(StressGuestRole role);
 
+/* Whether a vCPU with this role may get another one while it runs */
+bool config_role_changes(StressGuestRole role);
+
 #endif /* CONFIG_H */

@@ -170,7 +170,7 @@ bool counters_take_wanted(Counters *c)
     uint64_t wanted = __atomic_load_n(&c->block->wanted, __ATOMIC_RELAXED);
     StressGuestRole role = wanted & STRESS_GUEST_WANTED_ROLE_MASK;
 
-    if (wanted == v->seen_wanted ||
+    if (wanted == v->seen_wanted || !config_role_changes(v->role) ||
         (role != STRESS_GUEST_WRITER && role != STRESS_GUEST_READER &&
          role != STRESS_GUEST_HOT)) {
         return false;

@@ -67,10 +67,10 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
     }
 
     for (;;) {
-        PageError error;
-        uint64_t page;
-        uint32_t pass;
         bool good, wrapped;
+        PageError error;
+        uint32_t pass;
+        uint64_t at;
 
         if (counters_take_wanted(&counters)) {
             vcpu.role = counters.values.role;
@@ -94,16 +94,16 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
         }
 
         if (vcpu.role == STRESS_GUEST_BALLOON) {
-            walk_skip_to(&walk, balloon_adjust(&vcpu, walk.at,
-                                               walk_pass(&walk)));
+            walk_go_to(&walk, balloon_adjust(&vcpu, walk.at,
+                                             walk_pass(&walk)));
         }
-        page = vcpu.start + walk.at;
+        at = walk.at;
         pass = walk_pass(&walk);
-        good = page_check(page, pass, &error);
+        good = page_check(vcpu.start + at, pass, &error);
         if (vcpu.role == STRESS_GUEST_DISK) {
-            disk_write(vcpu.start, walk.at, pass + 1);
+            disk_write(vcpu.start, at, pass + 1);
         } else if (walk.writes) {
-            page_write(page, pass + 1);
+            page_write(vcpu.start + at, pass + 1);
         }
         wrapped = walk_next(&walk);
         if (wrapped && vcpu.remap) {

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "config.h"
 #include "layout.h"
 #include "walk.h"
 
@@ -22,9 +23,8 @@ void walk_init(Walk *walk, const VcpuConfig *vcpu, uint32_t pass)
 {
     uint64_t hot = HOT_PAGES * PAGE_SIZE;
 
-    /* A balloon takes pages away from the beginning: they are all one part. */
-    if (vcpu->role == STRESS_GUEST_HOT || vcpu->role == STRESS_GUEST_BALLOON ||
-        hot > vcpu->size) {
+    if (vcpu->role == STRESS_GUEST_HOT || hot > vcpu->size ||
+        !config_role_changes(vcpu->role)) {
         hot = vcpu->size;
     }
     *walk = (Walk) {
@@ -46,17 +46,19 @@ void walk_set_role(Walk *walk, StressGuestRole role)
     enter_part(walk);
 }
 
+void walk_go_to(Walk *walk, uint64_t at)
+{
+    walk->at = at;
+    if (walk->writes) {
+        walk->parts[0].at = at;
+    }
+}
+
 uint32_t walk_pass(const Walk *walk)
 {
     const WalkPart *part = &walk->parts[walk->part];
 
     return part->pass + (walk->at < part->at);
-}
-
-void walk_skip_to(Walk *walk, uint64_t at)
-{
-    walk->at = at;
-    walk->parts[walk->part].at = at;
 }
 
 bool walk_next(Walk *walk)

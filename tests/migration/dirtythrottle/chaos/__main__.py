@@ -93,8 +93,8 @@ def main() -> int:
             "" if failure.again else ", which did not fail again", label, i))
         say(lines(failure.minimal))
     for text, times in sorted(run.counts.items()):
-        if text.startswith("kept away"):
-            say("%s %d times" % (text, times))
+        if text.startswith(("kept away", "not here")):
+            say("%s, %d times" % (text, times))
     say("%s, %d s" % (summary(run.counts, len(run.failures)),
                       run.counts["seconds"]))
     return 1 if run.failures else 0

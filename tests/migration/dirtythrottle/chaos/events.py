@@ -78,8 +78,13 @@ class Generator:
                 if self._random.random() < 0.15:
                     yield self._one(self._WHOLE)
                     continue
-                yield self._migrate()
+                migrate = self._migrate()
+                yield migrate
                 yield from self._several(2, 18, self._IN_MIGRATION)
+                if migrate["capabilities"]["postcopy-ram"] and (
+                        self._random.random() < 0.7):
+                    yield {"do": "postcopy"}
+                    yield from self._several(0, 8, self._IN_MIGRATION)
                 yield self._one(self._ENDS)
 
     def _several(self, least: int, most: int,

@@ -25,9 +25,9 @@ _SHARING = ("throttling", "cannot-help")
 # More than any memory can be written with
 _TOO_FAST_MBPS = 1e6
 
-# Two figures of one answer that are read one after the other while the guest
-# goes on, and rounded
-_ROUNDING = 0.01
+# The budget is that of the last decision, and the bandwidth may have fallen
+# since; that it does so by half in the 100 ms takes a machine that is very busy
+_FALLEN = 2
 
 # What may pass while one answer is put together, and setting a migration up,
 # which the total time has not in it
@@ -113,7 +113,7 @@ def _throttle(info: Info, capabilities: Mapping[str, bool], max_vcpus: int,
     for name in ("bandwidth", "budget", "device-rate"):
         if not 0 <= throttle[name] < _TOO_FAST_MBPS:
             yield "%s is %s MB/s" % (name, throttle[name])
-    if throttle["budget"] > throttle["bandwidth"] + _ROUNDING:
+    if throttle["budget"] > throttle["bandwidth"] * _FALLEN:
         yield "a budget of %s of %s MB/s" % (throttle["budget"],
                                              throttle["bandwidth"])
     yield from _vcpus(throttle, max_vcpus)

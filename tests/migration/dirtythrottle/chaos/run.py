@@ -63,6 +63,8 @@ class Run:
     say: Callable[[str], None] = print
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    # When the next line about how it gets on is due
+    _next_line: float = field(default=float("inf"), init=False)
 
     def play(self, events: Iterable[Event], most: float = float("inf"),
              seconds: float = float("inf")) -> None:
@@ -163,7 +165,6 @@ class Run:
             # Its figures are not the run's
             run = Run(self.binary, self.slowness, self.shown,
                       say=lambda line: None)
-            run._next_line = float("inf")
             found, _ = run._world(iter(events), [], float("inf"),
                                   float("inf"))
             if found and found.signature == broken.signature:

@@ -36,6 +36,9 @@ _DIRTY_RATE_OVER_SECONDS = 1.5
 
 _SNAPSHOT = "chaos"
 
+# Capabilities that need userfaultfd
+_DEPENDS_ON_HOST = ("postcopy-ram", "background-snapshot")
+
 _QUERIES = ("query-migrate", "query-vcpu-dirty-limit", "query-dirty-rate",
             "query-status", "query-cpus-fast", "query-migrate-capabilities",
             "query-migrate-parameters", "query-memory-size-summary",
@@ -214,7 +217,11 @@ class World:
                 "setup", "active"):
             # It has been switched over, or is being
             return False
-        self._vm.command("cont")
+        error = self._vm.tries("cont")
+        if error:
+            if not self._attempt:
+                raise Broken("refused", "cont: %s" % error)
+            return False
         self._vm.stopped = False
 
     def _do_reset(self) -> bool | None:
@@ -222,7 +229,13 @@ class World:
                 0 < self._vm.ring < FIRMWARE_RING and
                 self._avoid("reset-overrun")):
             return False
+        small = self._resting() and 0 < self._vm.ring < FIRMWARE_RING
+        if small:
+            self._vm.guest.expect_boot()
         self._vm.command("system_reset")
+        if small:
+            # Nobody may track pages before the firmware is through
+            self._vm.guest.wait_up(self._patience.eventually)
 
     def _do_role(self, vcpu: int, work: list[Any]) -> bool | None:
         if vcpu >= self._vm.shape.vcpus or self._in_postcopy():
@@ -283,8 +296,11 @@ class World:
 
     def _set_capability(self, vm: Machine, name: str,
                         state: bool) -> str | None:
-        return vm.tries("migrate-set-capabilities", capabilities=[
+        error = vm.tries("migrate-set-capabilities", capabilities=[
             {"capability": name, "state": state}])
+        if error and state and name in _DEPENDS_ON_HOST and self._resting():
+            self.counts["not here: %s (%s)" % (name, error)] += 1
+        return error
 
     def _do_capability(self, name: str, state: bool) -> bool | None:
         error = self._set_capability(self._vm, name, state)
@@ -417,7 +433,9 @@ class World:
             target = dst.socket_path()
         channel = Channel(self._path("channel"), target)
         self._attempt = Attempt(to, dst, channel, vm.capabilities())
-        vm.command("migrate", uri=channel.uri)
+        error = vm.tries("migrate", uri=channel.uri)
+        if error:
+            raise Broken("refused", "migrate: %s" % error)
         self.counts["migrations"] += 1
 
     def _destination(self, ring: int) -> Machine:
@@ -540,7 +558,7 @@ class World:
             return self._do_finish()
         attempt.broken = True
         attempt.channel.heal()
-        os.kill(attempt.dst.get_pid(), signal.SIGKILL)
+        attempt.dst.die()
         self._until_ended()
 
     def _until_ended(self) -> None:
