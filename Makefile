@@ -8,16 +8,22 @@ DIRTYTHROTTLE = tests/migration/dirtythrottle
 GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
-.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) bench \
-        bench-engine bench-guestperf series clean distclean
+.PHONY: help deps prepare build build-asan build-tsan guest demo check \
+        $(CHECKS:%=check-%) chaos bench bench-engine bench-guestperf series \
+        clean distclean
 
 help:
-	@echo "make demo       show a migration that would never end come to its end"
-	@echo "                (6 minutes from nothing, then under a minute)"
+	@echo "make demo       show a migration that would never end come to its end, and"
+	@echo "                at what price (8 minutes from nothing, then a bit over one);"
+	@echo "                DEMO_ARGS=\"--limit 25\" shows dirty-limit as well"
 	@echo "make check      build what is needed and run every test (20 minutes);"
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
 	@echo "                check-static; check-nested (3 minutes) needs no KVM"
+	@echo "make chaos      migrations in which anything may happen (20 minutes);"
+	@echo "                CHAOS_SEED=N plays a run again, CHAOS_EVENTS=N and"
+	@echo "                CHAOS_SECONDS=N end it, CHAOS_REPLAY=FILE plays what"
+	@echo "                failed; SANITIZER=asan or tsan, QEMU_BINARY=PATH"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
@@ -28,6 +34,8 @@ help:
 	@echo "make prepare    fetch QEMU 7.2 and lay files and patches over it (30 s);"
 	@echo "                QEMU_SRC=/path takes an unpacked QEMU 7.2 instead"
 	@echo "make build      build/7.2/qemu-system-x86_64 (5 minutes, then seconds)"
+	@echo "                (build-asan, build-tsan: build/7.2-asan, build/7.2-tsan, with"
+	@echo "                sanitizers, for scripts/sanitized; 15 minutes each)"
 	@echo "make series     the patches as mails in build/series (20 s)"
 	@echo "make clean      remove what was built; the source stays"
 	@echo "make distclean  remove build/ as a whole, the fetched source as well"
@@ -41,12 +49,16 @@ prepare: deps
 build: prepare
 	@scripts/build-qemu
 
+# For scripts/sanitized, which runs a command with such a QEMU
+build-asan build-tsan: build-%: prepare
+	@scripts/build-qemu $*
+
 guest: deps
 	@$(MAKE) -s -C tests/migration/stress-guest O=$(CURDIR)/build/stress-guest
 
 demo: build guest
 	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
-	    $(PYTHON) $(DIRTYTHROTTLE)/demo.py
+	    $(PYTHON) $(DIRTYTHROTTLE)/demo.py $(DEMO_ARGS)
 
 bench: build guest bench-engine
 	@PYTHONPATH=build/qemu-7.2/python:tests/migration PEERS="$(PEERS)" \
@@ -75,6 +87,14 @@ bench-engine: deps
 	    >/dev/null
 	@build/bench-engine/bench-dirty-exit
 
+# Which settings there are is said in chaos/__main__.py; they are variables of
+# the environment, or arguments of make.
+export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY CHAOS_SHOW SANITIZER
+
+chaos: build guest $(SANITIZER:%=build-%)
+	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	    $(SANITIZER:%=scripts/sanitized %) $(PYTHON) -m dirtythrottle.chaos
+
 # The check prepares and builds by itself, so that a failure there is counted.
 check: deps
 	@$(PYTHON) scripts/check
@@ -86,7 +106,8 @@ series: prepare
 	@scripts/format-series
 
 clean:
-	rm -rf build/7.2 build/engine build/engine-asan build/engine-tsan \
+	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
+	    build/engine-asan build/engine-tsan build/bench-engine \
 	    build/stress-guest build/check build/guestperf-short build/nested \
 	    build/series build/series-tree
 

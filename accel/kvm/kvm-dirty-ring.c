@@ -86,12 +86,11 @@ static bool kvm_dirty_gfn_is_dirty(struct kvm_dirty_gfn *gfn)
 }
 
 /*
- * The slot's bitmap and the bit in it that stand for a page.
+ * The slot that a page lies in.
  *
  * Returns: NULL for an entry that outlived its slot, or the slot's logging
  */
-static unsigned long *kvm_dirty_gfn_bitmap(KVMState *s,
-                                           struct kvm_dirty_gfn *gfn)
+static KVMSlot *kvm_dirty_gfn_slot(KVMState *s, struct kvm_dirty_gfn *gfn)
 {
     uint32_t as_id = gfn->slot >> 16, slot_id = gfn->slot & 0xffff;
     KVMMemoryListener *kml;
@@ -108,7 +107,7 @@ static unsigned long *kvm_dirty_gfn_bitmap(KVMState *s,
     if (gfn->offset >= mem->memory_size / qemu_real_host_page_size()) {
         return NULL;
     }
-    return mem->dirty_bmap;
+    return mem->dirty_bmap ? mem : NULL;
 }
 
 uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
@@ -139,25 +138,30 @@ void kvm_dirty_ring_mark(KVMDirtyVcpu *d, uint32_t fill)
     d->reap_to = d->fetch + fill;
 }
 
+/* Charge for the first entry not looked at, which there is. */
+static void kvm_dirty_ring_look_at(KVMDirtyVcpu *d, struct kvm_dirty_gfn *gfn)
+{
+    KVMSlot *mem = kvm_dirty_gfn_slot(d->cpu->kvm_state, gfn);
+
+    if (mem) {
+        kvm_dirty_charge(d, mem, gfn->offset);
+    }
+    d->looked++;
+}
+
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
 {
-    KVMState *s = d->cpu->kvm_state;
-    uint32_t mask = s->kvm_dirty_ring_size - 1;
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
 
-    while (d->looked - d->fetch < s->kvm_dirty_ring_size) {
-        struct kvm_dirty_gfn *gfn = &d->gfns[d->looked & mask];
-        unsigned long *bitmap;
+    while (!kvm_dirty_tracking.epoch_due && d->looked - d->fetch < size) {
+        struct kvm_dirty_gfn *gfn = &d->gfns[d->looked & (size - 1)];
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
             break;
         }
-        bitmap = kvm_dirty_gfn_bitmap(s, gfn);
-        if (bitmap && !test_bit(gfn->offset, bitmap)) {
-            d->pending_pages++;
-        }
-        d->looked++;
+        kvm_dirty_ring_look_at(d, gfn);
     }
-    return d->dirtied_pages + d->pending_pages;
+    return d->dirtied_pages;
 }
 
 /*
@@ -178,14 +182,17 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
     trace_kvm_dirty_ring_reap_vcpu(d->cpu->cpu_index);
     while (count < max) {
         struct kvm_dirty_gfn *gfn = &d->gfns[d->fetch & mask];
-        unsigned long *bitmap;
+        KVMSlot *mem;
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
             break;
         }
-        bitmap = kvm_dirty_gfn_bitmap(s, gfn);
-        if (bitmap && !test_and_set_bit(gfn->offset, bitmap)) {
-            d->dirtied_pages++;
+        if (d->looked == d->fetch) {
+            kvm_dirty_ring_look_at(d, gfn);
+        }
+        mem = kvm_dirty_gfn_slot(s, gfn);
+        if (mem && !test_and_set_bit(gfn->offset, mem->dirty_bmap)) {
+            kvm_dirty_tracking.reaped.new_pages++;
         }
         trace_kvm_dirty_ring_page(d->cpu->cpu_index, d->fetch, gfn->offset);
         /*
@@ -196,9 +203,6 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
         d->fetch++;
         count++;
     }
-    /* What is left in the ring, if anything, has to be looked at anew. */
-    d->looked = d->fetch;
-    d->pending_pages = 0;
     /* The distance tells what is marked; it must not wrap around. */
     if ((int32_t)(d->reap_to - d->fetch) < 0) {
         d->reap_to = d->fetch;
@@ -267,7 +271,6 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
 {
     DirtyReaperInfo *reaped = &kvm_dirty_tracking.reaped;
     int64_t start_ns = get_clock();
-    uint64_t new_pages = 0;
     uint32_t count = 0;
     KVMDirtyVcpu *d;
 
@@ -275,10 +278,8 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
         uint32_t marked = d->reap_to - d->fetch;
 
         if (marked && (!only || d == only)) {
-            new_pages -= d->dirtied_pages;
             count += kvm_dirty_ring_harvest(d, MIN(marked,
                                                    REAP_BATCH_PAGES - count));
-            new_pages += d->dirtied_pages;
         }
         if (count == REAP_BATCH_PAGES) {
             break;
@@ -287,7 +288,6 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
     if (count) {
         kvm_dirty_ring_reset(s, count);
         reaped->reaped_pages += count;
-        reaped->new_pages += new_pages;
         reaped->time_ns += get_clock() - start_ns;
         trace_kvm_dirty_ring_reap(count, (get_clock() - start_ns) / SCALE_US);
     }
@@ -368,15 +368,22 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
 void kvm_dirty_ring_full(CPUState *cpu)
 {
     KVMDirtyVcpu *d = cpu->kvm_dirty;
+    int64_t exit_ns = get_clock();
+    uint32_t fill;
 
     trace_kvm_dirty_ring_full(cpu->cpu_index);
     kvm_slots_lock();
-    kvm_dirty_ring_mark_one_or_all(d);
+    fill = kvm_dirty_ring_fill(d);
+    kvm_dirty_ring_mark(d, fill);
+    /* Who waited for the lock may have waited for a harvest of this ring. */
+    if (d->reaped_ns >= exit_ns) {
+        fill = 0;
+    }
     kvm_slots_unlock();
     kvm_dirty_ring_reap(cpu->kvm_state, d);
     kvm_dirty_reaper_wake();
 
-    dirty_throttle_ring_full(cpu->cpu_index);
+    dirty_throttle_ring_full(cpu->cpu_index, fill);
     if (dirty_throttle_in_service()) {
         qatomic_set(&d->look_due, true);
     }
@@ -387,7 +394,7 @@ static void do_kvm_cpu_synchronize_kick(CPUState *cpu, run_on_cpu_data arg)
     /* Leaving the guest was all that was wanted. */
 }
 
-void kvm_dirty_ring_flush(KVMState *s)
+void kvm_dirty_ring_flush(KVMState *s, bool epoch_due)
 {
     CPUState *cpu;
 
@@ -404,6 +411,7 @@ void kvm_dirty_ring_flush(KVMState *s)
     /* What is marked now is all that had been dirtied; the rest can wait. */
     kvm_slots_lock();
     kvm_dirty_ring_mark_one_or_all(NULL);
+    kvm_dirty_tracking.epoch_due |= epoch_due;
     kvm_slots_unlock();
     kvm_dirty_ring_reap(s, NULL);
     trace_kvm_dirty_ring_flush(1);

@@ -29,7 +29,7 @@ typedef struct KVMDirtyVcpu {
     QLIST_ENTRY(KVMDirtyVcpu) next;
     /* NULL: there are no rings */
     struct kvm_dirty_gfn *gfns;
-    /* first entry not harvested; first one not looked at, never behind it */
+    /* first entry not harvested; first one not looked at, at least fetch */
     uint32_t fetch;
     uint32_t looked;
     /* up to where it is being harvested, batch by batch; at least fetch */
@@ -38,12 +38,10 @@ typedef struct KVMDirtyVcpu {
     int64_t reaped_ns;
     uint64_t reaped_pages;
     /*
-     * pages that were clean when they were harvested, since creation; without
-     * a ring, pages counted by KVM while they were being watched
+     * pages charged since creation; without a ring, pages counted by KVM while
+     * they were being watched
      */
     uint64_t dirtied_pages;
-    /* pages looked at but not harvested, clean in the slot's bitmap */
-    uint64_t pending_pages;
 
     /*
      * The vCPU has a quota.  KVM's count of the pages it has dirtied, as of
@@ -92,9 +90,11 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu);
  * kvm_dirty_ring_look: how much a vCPU has dirtied
  *
  * Reads the shared ring only: no ioctl, nothing is write-protected again, no
- * page gets lost or found.  Called under kvm_slots_lock(), from any thread.
+ * page gets lost or found.  What has come into the ring is charged; but not
+ * while a sync that begins an epoch is under way.  Called under
+ * kvm_slots_lock(), from any thread.
  *
- * Returns: pages newly dirtied since the vCPU was created
+ * Returns: pages charged since the vCPU was created
  */
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d);
 
@@ -111,6 +111,13 @@ typedef struct KVMDirtyTracking {
     bool can_quota;
     /* Under kvm_slots_lock(): vCPUs have quotas. */
     bool has_quotas;
+    /* Under kvm_slots_lock(): somebody wants to know who dirties memory. */
+    bool charging;
+    /*
+     * Under kvm_slots_lock(): a sync that begins an epoch is under way.  What
+     * is in the rings, and is not harvested for it, belongs to that epoch.
+     */
+    bool epoch_due;
 } KVMDirtyTracking;
 
 extern KVMDirtyTracking kvm_dirty_tracking;
@@ -151,11 +158,40 @@ void kvm_dirty_ring_reap_locked(KVMState *s, KVMDirtyVcpu *d);
 /*
  * Get every page dirtied so far into the slots' bitmaps.  With the BQL held,
  * not under kvm_slots_lock().
+ *
+ * @epoch_due: kvm_dirty_epoch_locked() will be called when the bitmaps are
+ *             read out
  */
-void kvm_dirty_ring_flush(KVMState *s);
+void kvm_dirty_ring_flush(KVMState *s, bool epoch_due);
 
 /* A vCPU has left KVM_RUN because its ring is full.  In its thread, no BQL. */
 void kvm_dirty_ring_full(CPUState *cpu);
+
+/* kvm-dirty-charge.c */
+
+/*
+ * Charge a vCPU for a page that it has dirtied, unless somebody was in this
+ * epoch.  Under kvm_slots_lock().
+ *
+ * @mem: the slot, whose memory is being logged
+ * @offset: the page in it
+ */
+void kvm_dirty_charge(KVMDirtyVcpu *d, KVMSlot *mem, uint64_t offset);
+
+/**
+ * kvm_dirty_epoch_locked: let every page count again
+ *
+ * Under kvm_slots_lock().
+ *
+ * Returns: what to free when the lock has been given up
+ */
+GPtrArray *kvm_dirty_epoch_locked(KVMState *s);
+
+/* The same, and harvest all rings; not under kvm_slots_lock(), no BQL. */
+void kvm_dirty_epoch(void);
+
+/* Nobody wants to know any more.  Not under kvm_slots_lock(). */
+void kvm_dirty_charge_stop(KVMState *s);
 
 /* kvm-dirty-reaper.c */
 

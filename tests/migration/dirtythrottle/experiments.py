@@ -64,7 +64,7 @@ class Run:
 
 @contextlib.contextmanager
 def prepared(binary: str, scenario: Scenario, throttle: Throttle,
-             destination: bool = True) -> Iterator[Run]:
+             destination: bool = True, accel: str = "kvm") -> Iterator[Run]:
     """The guest works, the limit by command is set, nothing migrates yet"""
     with contextlib.ExitStack() as stack:
         timeline = Timeline()
@@ -73,8 +73,9 @@ def prepared(binary: str, scenario: Scenario, throttle: Throttle,
 
         def vm(**options: Any) -> StressVM:
             return stack.enter_context(StressVM(
-                binary, scenario.roles, scenario.ring, ram_mb=scenario.ram_mb,
-                pv=scenario.pv, display=scenario.display, **options))
+                binary, scenario.roles, scenario.ring, accel,
+                ram_mb=scenario.ram_mb, pv=scenario.pv,
+                display=scenario.display, **options))
 
         src = vm(args=server_args(where) if scenario.viewed else ())
         dst = None

@@ -28,7 +28,7 @@ COUNTERS = 0x80000
 PAGE_SIZE = 4096
 MAX_VCPUS = 16
 MAGIC = int.from_bytes(b"STSGUEST", "little")
-VERSION = 1
+VERSION = 2
 
 BOOTING, RUNNING, ERROR = range(3)
 ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups",
@@ -36,6 +36,10 @@ ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups",
 
 # The header, in units of 8 bytes
 _MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
+
+# A wanted role: a number, the rate, the role
+_WANTED_RATE_SHIFT, _WANTED_NUMBER_SHIFT = 8, 48
+WANTED_ROLES = ("writer", "reader", "hot")
 
 # How often to look again for a block that its vCPU is just changing. After
 # that the vCPU stands still, and what is there will not get any better.
@@ -176,7 +180,7 @@ class Vcpu:
 
 # All fields but the time, and where some of them are
 _BLOCK_WORDS = 16
-_OPS, _SEQUENCE = 4, 15
+_OPS, _SEQUENCE, _SEEN_WANTED, _WANTED = 4, 15, 16, 17
 
 
 def rate(earlier, later):
@@ -356,3 +360,27 @@ class StressGuest(object):
         with an error.
         """
         self._write(_STATE, BOOTING)
+
+    def want(self, i, kind, rate=0):
+        """
+        Make vCPU i do something else from its next operation on
+
+        The host's write is not logged as dirty: a migration may lose it until
+        the vCPU has taken it up.
+        """
+        if kind not in WANTED_ROLES:
+            raise StressGuestError("a vCPU cannot become '%s', only %s" %
+                                   (kind, ", ".join(WANTED_ROLES)))
+        first = self._block(i)
+        number = max(word >> _WANTED_NUMBER_SHIFT for word in
+                     (self._word(first + _WANTED),
+                      self._word(first + _SEEN_WANTED))) + 1
+        # The number wraps; it need only differ from the one before
+        self._write(first + _WANTED,
+                    (number & 0xffff) << _WANTED_NUMBER_SHIFT |
+                    rate << _WANTED_RATE_SHIFT | ROLES.index(kind))
+
+    def has_wanted(self, i):
+        """Whether vCPU i has taken up the last role that was wanted of it"""
+        first = self._block(i)
+        return self._word(first + _SEEN_WANTED) == self._word(first + _WANTED)

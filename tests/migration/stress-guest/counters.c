@@ -80,6 +80,8 @@ static void publish(Counters *c)
     const StressGuestVcpu *v = &c->values;
 
     set(&b->sequence, b->sequence + 1);
+    set(&b->role, v->role);
+    set(&b->rate, v->rate);
     set(&b->ops, v->ops);
     set(&b->passes, v->passes);
     set(&b->errors, v->errors);
@@ -91,6 +93,7 @@ static void publish(Counters *c)
     set(&b->seen_epoch, v->seen_epoch);
     set(&b->start_tsc, v->start_tsc);
     set(&b->tsc, v->tsc);
+    set(&b->seen_wanted, v->seen_wanted);
     set(&b->sequence, b->sequence + 1);
     c->changed = false;
 }
@@ -99,6 +102,8 @@ void counters_start(Counters *c, unsigned index, uint64_t now)
 {
     *c = (Counters) {
         .values = {
+            .role = config.vcpu[index].role,
+            .rate = config.vcpu[index].rate,
             .seen_epoch = epoch(),
             .start_tsc = now,
             .tsc = now,
@@ -157,4 +162,23 @@ void counters_update(Counters *c, uint64_t now)
         publish(c);
         c->publish_at = now + PUBLISH_US * tsc_khz / 1000;
     }
+}
+
+bool counters_take_wanted(Counters *c)
+{
+    StressGuestVcpu *v = &c->values;
+    uint64_t wanted = __atomic_load_n(&c->block->wanted, __ATOMIC_RELAXED);
+    StressGuestRole role = wanted & STRESS_GUEST_WANTED_ROLE_MASK;
+
+    if (wanted == v->seen_wanted ||
+        (role != STRESS_GUEST_WRITER && role != STRESS_GUEST_READER &&
+         role != STRESS_GUEST_HOT)) {
+        return false;
+    }
+    v->seen_wanted = wanted;
+    v->role = role;
+    v->rate = wanted >> STRESS_GUEST_WANTED_RATE_SHIFT &
+              ((1ULL << STRESS_GUEST_WANTED_RATE_BITS) - 1);
+    c->changed = true;
+    return true;
 }

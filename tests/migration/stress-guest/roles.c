@@ -3,8 +3,8 @@
  *
  * All roles walk their region page by page and check each page they come to.
  * The reader leaves it at that; the others then write the page anew. They
- * differ by the size of the region and by when the next page is due, and that
- * is in their configuration.
+ * differ by the pages that they walk over and by when the next one is due. The
+ * host may change role and rate at any time.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,6 +23,7 @@
 #include "page.h"
 #include "report.h"
 #include "roles.h"
+#include "walk.h"
 
 #define FIRST_PASS 1
 
@@ -49,18 +50,17 @@ static uint64_t gap(uint64_t due, uint64_t last, uint64_t now)
 static inline __attribute__((noreturn, always_inline))
 void run(unsigned index, bool reports, uint32_t *eoi_flag)
 {
-    const VcpuConfig *vcpu = &config.vcpu[index];
-    bool writes = vcpu->role != STRESS_GUEST_READER;
-    uint32_t pass = FIRST_PASS;
-    uint64_t at = 0;
+    VcpuConfig vcpu = config.vcpu[index];
     uint64_t last, now;
     Counters counters;
     Pace pace;
+    Walk walk;
 
-    fill(vcpu);
+    fill(&vcpu);
     now = rdtsc();
     last = now;
-    pace_init(&pace, vcpu, now);
+    walk_init(&walk, &vcpu, FIRST_PASS);
+    pace_init(&pace, &vcpu, now);
     counters_start(&counters, index, now);
     if (reports) {
         report_start(now);
@@ -68,8 +68,18 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
 
     for (;;) {
         PageError error;
+        uint64_t page;
+        uint32_t pass;
         bool good, wrapped;
 
+        if (counters_take_wanted(&counters)) {
+            vcpu.role = counters.values.role;
+            vcpu.rate = counters.values.rate;
+            vcpu.on_ms = 0;
+            vcpu.off_ms = 0;
+            walk_set_role(&walk, vcpu.role);
+            pace_init(&pace, &vcpu, now);
+        }
         counters_update(&counters, now);
         if (reports) {
             report_step(now);
@@ -83,23 +93,21 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
             continue;
         }
 
-        if (vcpu->role == STRESS_GUEST_BALLOON) {
-            at = balloon_adjust(vcpu, at, pass);
+        if (vcpu.role == STRESS_GUEST_BALLOON) {
+            walk_skip_to(&walk, balloon_adjust(&vcpu, walk.at,
+                                               walk_pass(&walk)));
         }
-        good = page_check(vcpu->start + at, pass, &error);
-        if (vcpu->role == STRESS_GUEST_DISK) {
-            disk_write(vcpu->start, at, pass + 1);
-        } else if (writes) {
-            page_write(vcpu->start + at, pass + 1);
+        page = vcpu.start + walk.at;
+        pass = walk_pass(&walk);
+        good = page_check(page, pass, &error);
+        if (vcpu.role == STRESS_GUEST_DISK) {
+            disk_write(vcpu.start, walk.at, pass + 1);
+        } else if (walk.writes) {
+            page_write(page, pass + 1);
         }
-        at += PAGE_SIZE;
-        wrapped = at == vcpu->size;
-        if (wrapped) {
-            at = 0;
-            pass += writes;
-            if (vcpu->remap) {
-                display_remap();
-            }
+        wrapped = walk_next(&walk);
+        if (wrapped && vcpu.remap) {
+            display_remap();
         }
 
         now = rdtsc();
