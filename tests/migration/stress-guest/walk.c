@@ -53,12 +53,6 @@ uint32_t walk_pass(const Walk *walk)
     return part->pass + (walk->at < part->at);
 }
 
-void walk_skip_to(Walk *walk, uint64_t at)
-{
-    walk->at = at;
-    walk->parts[walk->part].at = at;
-}
-
 bool walk_next(Walk *walk)
 {
     WalkPart *part = &walk->parts[walk->part];

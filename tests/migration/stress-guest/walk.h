@@ -41,9 +41,6 @@ void walk_set_role(Walk *walk, StressGuestRole role);
 /* The pass that wrote the next page */
 uint32_t walk_pass(const Walk *walk);
 
-/* Leave out the pages before @at, which have no content now */
-void walk_skip_to(Walk *walk, uint64_t at);
-
 /* The next page has been visited. Returns: whether it was the last one. */
 bool walk_next(Walk *walk);
 
