@@ -465,7 +465,7 @@ static void kvm_dirty_ring_check_full(KVMDirtyVcpu *d)
     uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
 
     if (kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & (size - 1)]) ||
-        d->reaped_pages != d->full_pages) {
+        d->reaped_pages != d->full_reaped_pages) {
         return;
     }
     kvm_dirty_ring_overrun(d);
@@ -502,7 +502,7 @@ void kvm_dirty_ring_full(CPUState *cpu)
     }
     kvm_dirty_ring_check_full(d);
     kvm_dirty_ring_reap_marked(cpu->kvm_state, d, true);
-    d->full_pages = d->reaped_pages;
+    d->full_reaped_pages = d->reaped_pages;
     kvm_slots_unlock();
     kvm_dirty_reaper_wake();
 

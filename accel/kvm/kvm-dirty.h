@@ -38,7 +38,7 @@ typedef struct KVMDirtyVcpu {
     int64_t reaped_ns;
     uint64_t reaped_pages;
     /* the latter when the vCPU last went on after its ring had been full */
-    uint64_t full_pages;
+    uint64_t full_reaped_pages;
     /*
      * KVM has overrun the ring, so that a gap comes before its next entry; so
      * many entries of the gap are still to be handed back

@@ -83,8 +83,10 @@ class DiskTest(DevicesTest):
             "-device", "virtio-blk-pci,drive=disk"))
         told = self.migrate(src, dst)
         self.assertGreater(max(info["device-rate"] for info in told), 0)
-        self.assertEqual(told[-1]["vcpus"][0]["penalties"], 0)
-        self.assertGreater(told[-1]["vcpus"][1]["penalties"], 0)
+        # it dirties some twenty pages in each iteration, and as often as the
+        # writer it would be penalised for those of the device
+        disk, writer, _ = (vcpu["penalty-time"] for vcpu in told[-1]["vcpus"])
+        self.assertLess(disk, writer / 4)
         self.check_memory(dst)
 
     def test_threads(self) -> None:

@@ -54,12 +54,17 @@ static void tell(Queue *queue, uint64_t first, uint64_t number,
     outl(REG_GIVEN, given);
 }
 
-uint64_t balloon_adjust(const VcpuConfig *vcpu, uint64_t at, uint32_t pass)
+bool balloon_has(uint64_t at)
+{
+    return at < given * PAGE_SIZE;
+}
+
+void balloon_adjust(const VcpuConfig *vcpu, uint64_t at, uint32_t pass)
 {
     uint64_t wanted;
 
     if (at % ASK_EVERY) {
-        return at;
+        return;
     }
     wanted = min(inl(REG_WANTED), vcpu->size / PAGE_SIZE - 1);
     while (given < wanted) {
@@ -78,5 +83,4 @@ uint64_t balloon_adjust(const VcpuConfig *vcpu, uint64_t at, uint32_t pass)
             page_write(vcpu->start + i, i < at ? pass + 1 : pass);
         }
     }
-    return at < given * PAGE_SIZE ? given * PAGE_SIZE : at;
 }

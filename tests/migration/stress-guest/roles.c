@@ -36,6 +36,31 @@ static void fill(const VcpuConfig *vcpu)
 }
 
 /*
+ * Check the page that is next, and write it, whoever does that in this role.
+ * Returns: whether it was good; if not, @error tells why.
+ */
+static bool visit(const VcpuConfig *vcpu, const Walk *walk, PageError *error)
+{
+    uint64_t page = vcpu->start + walk->at;
+    uint32_t pass = walk_pass(walk);
+    bool good;
+
+    if (vcpu->role == STRESS_GUEST_BALLOON) {
+        balloon_adjust(vcpu, walk->at, pass);
+        if (balloon_has(walk->at)) {
+            return true;
+        }
+    }
+    good = page_check(page, pass, error);
+    if (vcpu->role == STRESS_GUEST_DISK) {
+        disk_write(vcpu->start, walk->at, pass + 1);
+    } else if (walk->writes) {
+        page_write(page, pass + 1);
+    }
+    return good;
+}
+
+/*
  * The time from when the operation could begin, because it was due and the
  * one before had ended, until its end. A TSC that steps back makes no gap.
  */
@@ -67,10 +92,8 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
     }
 
     for (;;) {
-        bool good, wrapped;
         PageError error;
-        uint32_t pass;
-        uint64_t at;
+        bool good, wrapped;
 
         if (counters_take_wanted(&counters)) {
             vcpu.role = counters.values.role;
@@ -93,18 +116,7 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
             continue;
         }
 
-        if (vcpu.role == STRESS_GUEST_BALLOON) {
-            walk_go_to(&walk, balloon_adjust(&vcpu, walk.at,
-                                             walk_pass(&walk)));
-        }
-        at = walk.at;
-        pass = walk_pass(&walk);
-        good = page_check(vcpu.start + at, pass, &error);
-        if (vcpu.role == STRESS_GUEST_DISK) {
-            disk_write(vcpu.start, at, pass + 1);
-        } else if (walk.writes) {
-            page_write(vcpu.start + at, pass + 1);
-        }
+        good = visit(&vcpu, &walk, &error);
         wrapped = walk_next(&walk);
         if (wrapped && vcpu.remap) {
             display_remap();

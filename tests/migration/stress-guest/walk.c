@@ -46,14 +46,6 @@ void walk_set_role(Walk *walk, StressGuestRole role)
     enter_part(walk);
 }
 
-void walk_go_to(Walk *walk, uint64_t at)
-{
-    walk->at = at;
-    if (walk->writes) {
-        walk->parts[0].at = at;
-    }
-}
-
 uint32_t walk_pass(const Walk *walk)
 {
     const WalkPart *part = &walk->parts[walk->part];

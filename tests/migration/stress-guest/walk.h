@@ -38,9 +38,6 @@ void walk_init(Walk *walk, const VcpuConfig *vcpu, uint32_t pass);
 /* From now on do what @role does */
 void walk_set_role(Walk *walk, StressGuestRole role);
 
-/* Leave pages of the first part out: the next one is at @at */
-void walk_go_to(Walk *walk, uint64_t at);
-
 /* The pass that wrote the next page */
 uint32_t walk_pass(const Walk *walk);
 
