@@ -161,6 +161,25 @@ class WaysOutTest(ThrottleTest):
             return False
         return True
 
+    def test_background_snapshot(self) -> None:
+        """It waits for no writer, so it neither throttles nor refuses to"""
+        src = self.source()
+        full = self.rate(src)
+        src.set_capabilities("dirty-limit")
+        try:
+            src.set_capabilities("background-snapshot")
+        except ExecuteError as error:
+            self.assertNotIn("dirty-limit", str(error))
+            self.skipTest("no background snapshots here: %s" % error)
+        migration = Migration(src).start()
+
+        def told_nothing(progress: Progress) -> None:
+            self.assertNotIn("dirty-throttle", progress.info)
+
+        end = migration.watch(EVENTUALLY, told_nothing)
+        self.assertEqual(end and end.status, "completed")
+        self.check_unlimited(src, full)
+
     def test_stop_and_cont(self) -> None:
         src = self.source()
         full = self.rate(src)
