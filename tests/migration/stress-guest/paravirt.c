@@ -16,7 +16,7 @@
 
 #define CPUID_SIGNATURE 0x40000000
 #define CPUID_FEATURES 0x40000001
-#define SIGNATURE_EBX 0x4b4d564b        /* "KVMK", and what follows is "VMKVM" */
+#define SIGNATURE_EBX 0x4b4d564b        /* "KVMK", then "VMKVM" follows */
 #define FEATURE_STEAL_TIME 0x20
 #define FEATURE_PV_EOI 0x40
 

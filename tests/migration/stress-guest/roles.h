@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* At CPL 3, do what the command line says for vCPU @index; report if @reports */
+/* At CPL 3, do what the command line says for vCPU @index; report, or not */
 __attribute__((noreturn)) void role_run(unsigned index, bool reports);
 
 /*

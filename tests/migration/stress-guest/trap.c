@@ -1,8 +1,8 @@
 /*
  * Stress guest: exceptions, and the timer's interrupt
  *
- * The guest causes no exception. If one comes nevertheless, a line that says so is
- * worth more than the reset that a triple fault would bring.
+ * The guest causes no exception. If one comes nevertheless, a line that says so
+ * is worth more than the reset that a triple fault would bring.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
