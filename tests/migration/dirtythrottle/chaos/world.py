@@ -429,6 +429,9 @@ class World:
         if to == "vm":
             dst = self._destination(ring)
             self._set_up(dst, capabilities, parameters)
+            # Both sides have to agree on that, and it may be from before
+            dst.set_parameters(multifd_channels=vm.command(
+                "query-migrate-parameters")["multifd-channels"])
             dst.listen()
             target = dst.socket_path()
         channel = Channel(self._path("channel"), target)
