@@ -230,6 +230,9 @@ class World:
                 self._avoid("reset-overrun")):
             return False
         small = self._resting() and 0 < self._vm.ring < FIRMWARE_RING
+        if small and self._vm.stopped:
+            # Nobody knows when it will boot
+            return False
         if small:
             self._vm.guest.expect_boot()
         self._vm.command("system_reset")
