@@ -230,6 +230,9 @@ class World:
                 self._avoid("reset-overrun")):
             return False
         small = self._resting() and 0 < self._vm.ring < FIRMWARE_RING
+        if small and self._vm.stopped:
+            # Nobody knows when it will boot
+            return False
         if small:
             self._vm.guest.expect_boot()
         self._vm.command("system_reset")
@@ -429,6 +432,9 @@ class World:
         if to == "vm":
             dst = self._destination(ring)
             self._set_up(dst, capabilities, parameters)
+            # Both sides have to agree on that, and it may be from before
+            dst.set_parameters(multifd_channels=vm.command(
+                "query-migrate-parameters")["multifd-channels"])
             dst.listen()
             target = dst.socket_path()
         channel = Channel(self._path("channel"), target)
