@@ -1,6 +1,20 @@
 /*
  * KVM dirty rings: write-protect what was harvested, and miss nothing
  *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include "qemu/atomic.h"
+#include "qemu/error-report.h"
+#include "qemu/rcu.h"
+#include "kvm-dirty.h"
+#include "trace.h"
+
+/*
  * KVM_RESET_DIRTY_RINGS goes through all rings.  It gathers up to 64 pages that
  * lie close together, counting each as it takes it out of its ring, and
  * protects them when it meets one that lies elsewhere, and at the end of a
@@ -29,8 +43,8 @@
  *
  * - if KVM saw it before the last entry, fewer entries were reset than had been
  *   harvested;
- * - if KVM saw it only at the end, all are counted, but the thread sleeps before
- *   the ioctl is back in user space, and the kernel counts such sleeps.
+ * - if KVM saw it only at the end, all are counted, but the thread sleeps
+ *   before the ioctl is back in user space, and the kernel counts such sleeps.
  *
  * In both cases the reset is suspect.  (Only if it is requested in the some
  * 30 ns before KVM looks for the last time and is taken back within the
@@ -41,18 +55,7 @@
  * A suspect reset is repaired by write-protecting all memory anew, before the
  * bitmaps are read out.  Until then nothing is lost: the bits of all pages that
  * were harvested are still in the slots' bitmaps, which nobody has seen.
- *
- * SPDX-License-Identifier: GPL-2.0-or-later
  */
-
-#include "qemu/osdep.h"
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
-#include "qemu/atomic.h"
-#include "qemu/error-report.h"
-#include "kvm-dirty.h"
-#include "trace.h"
 
 /*
  * So many idle calls in a row mean that KVM does not find the rest of what was
@@ -105,6 +108,7 @@ static void *kvm_dirty_reset_thread(void *opaque)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    rcu_register_thread();
     while (true) {
         if (qatomic_load_acquire(&r->pages)) {
             kvm_dirty_reset_all(s, r);

@@ -455,10 +455,10 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
  * nothing tells where the gap ends, a quarter of the ring is handed back, so
  * that the vCPU goes on and KVM puts an entry behind it.
  *
- * So much is always part of the gap.  KVM takes a ring for full when all but 64
- * entries are in use, and 512 more with page-modification logging, and refuses
- * rings smaller than that reserve: so rings have at least 128 entries and 64 in
- * use when they are full, or 1024 and 448.
+ * So much is always part of the gap.  KVM takes a ring for full when all but a
+ * reserve of 64 entries are in use, or of 576 with page-modification logging.
+ * It refuses rings that are smaller than that or than a page: so a ring has at
+ * least 256 entries and is full with 192, or 1024 and 448.
  */
 static void kvm_dirty_ring_check_full(KVMDirtyVcpu *d)
 {
@@ -484,7 +484,9 @@ static void kvm_dirty_ring_check_full(KVMDirtyVcpu *d)
  * entry meets either the bitmap it belongs to or none.  A sync takes the lock
  * to harvest and once more to read the bitmaps out: what is added between the
  * two, by this harvest or the reaper's, was write-protected again before the
- * lock was given up, so it is as good as harvested by the sync itself.
+ * lock was given up, so it is as good as harvested by the sync itself.  If the
+ * reset was suspect, that is made up for under the same hold of the lock under
+ * which the bitmaps are read out.
  */
 void kvm_dirty_ring_full(CPUState *cpu)
 {

@@ -287,6 +287,7 @@ static inline void kvm_dirty_vcpu_count(CPUState *cpu)
     KVMDirtyVcpu *d = cpu->kvm_dirty;
 
     qatomic_store_release(&d->runs, d->runs + 1);
+    /* Pairs with kvm_dirty_vcpus_leave(). */
     smp_mb();
 }
 

@@ -172,11 +172,6 @@ class CommandTest(ThrottleTest):
         self.check_unlimited(src, full)
 
     def test_reset(self) -> None:
-        """
-        Some KVM emulates firmware, and looks too seldom whether rings are full
-
-        It then overruns a ring of this size, which QEMU has to cope with.
-        """
         src, full = self.limited()
         src.guest.expect_boot()
         src.command("system_reset")

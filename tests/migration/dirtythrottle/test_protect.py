@@ -19,6 +19,9 @@ from dirtythrottle.vm import PLUGGABLE, StressVM, wait_until
 # Small, so that rings are full and are reset many times a second
 SMALL_RING = 1024
 
+# Smaller than what firmware puts in
+FIRMWARE_RING = 4096
+
 # As fast as it can, and not so much that an iteration lasts long
 FLOOD = Role("writer", mb=32)
 
@@ -89,6 +92,21 @@ class ProtectTest(ShimTest):
         """The vCPU goes on, and no page gets lost"""
         self.assertEqual(
             self.flood(self.lose_entries, PROTECT_SHIM_EMPTY=1).count("E"), 1)
+
+    def test_overrun_by_firmware(self) -> None:
+        """
+        Some KVM emulates firmware, and looks too seldom whether rings are full
+
+        It makes an entry for each write, 16000 in all, and overruns the ring.
+        On any other KVM nothing is shown.
+        """
+        vm = self.source((FLOOD,), ring=FIRMWARE_RING)
+        vm.limit(NO_LIMIT)
+        vm.guest.expect_boot()
+        vm.command("system_reset")
+        vm.guest.wait_up(SOON)
+        vm.guest.wait_filled(SOON)
+        self.check_memory(vm)
 
     def test_nothing_written_while_a_slot_goes(self) -> None:
         self.change(PROTECT_SHIM_SLOT=20000)
