@@ -107,7 +107,8 @@ series: prepare
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
 	    build/engine-asan build/engine-tsan build/stress-guest build/check \
-	    build/guestperf-short build/nested build/series build/series-tree
+	    build/chaos build/guestperf-short build/nested build/series \
+	    build/series-tree
 
 distclean:
 	rm -rf build
