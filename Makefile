@@ -108,8 +108,8 @@ series: prepare
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
 	    build/engine-asan build/engine-tsan build/bench-engine \
-	    build/stress-guest build/check build/guestperf-short build/nested \
-	    build/series build/series-tree
+	    build/stress-guest build/check build/chaos build/guestperf-short \
+	    build/nested build/series build/series-tree
 
 distclean:
 	rm -rf build
