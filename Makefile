@@ -8,8 +8,8 @@ DIRTYTHROTTLE = tests/migration/dirtythrottle
 GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
-.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) bench \
-        bench-engine bench-guestperf series clean distclean
+.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) fuzz \
+        bench bench-engine bench-guestperf series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end"
@@ -18,6 +18,8 @@ help:
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
 	@echo "                check-static; check-nested (3 minutes) needs no KVM"
+	@echo "make fuzz       let libFuzzer look for what breaks the engine, for"
+	@echo "                FUZZ_SECONDS=300; needs no QEMU"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
@@ -82,13 +84,18 @@ check: deps
 $(CHECKS:%=check-%): check-%: deps
 	@$(PYTHON) scripts/check $*
 
+# Nothing else needs clang.
+fuzz:
+	@scripts/deps clang-14 libclang-rt-14-dev
+	@scripts/fuzz
+
 series: prepare
 	@scripts/format-series
 
 clean:
 	rm -rf build/7.2 build/engine build/engine-asan build/engine-tsan \
-	    build/stress-guest build/check build/guestperf-short build/nested \
-	    build/series build/series-tree
+	    build/fuzz build/stress-guest build/check build/guestperf-short \
+	    build/nested build/series build/series-tree
 
 distclean:
 	rm -rf build
