@@ -9,8 +9,8 @@ GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
-        $(CHECKS:%=check-%) chaos bench bench-engine bench-guestperf series \
-        clean distclean
+        $(CHECKS:%=check-%) chaos fuzz bench bench-engine bench-guestperf \
+        series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end, and"
@@ -24,6 +24,8 @@ help:
 	@echo "                CHAOS_SEED=N plays a run again, CHAOS_EVENTS=N and"
 	@echo "                CHAOS_SECONDS=N end it, CHAOS_REPLAY=FILE plays what"
 	@echo "                failed; SANITIZER=asan or tsan, QEMU_BINARY=PATH"
+	@echo "make fuzz       let libFuzzer look for what breaks the engine, for"
+	@echo "                FUZZ_SECONDS=300; needs no QEMU"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
@@ -102,12 +104,17 @@ check: deps
 $(CHECKS:%=check-%): check-%: deps
 	@$(PYTHON) scripts/check $*
 
+# Nothing else needs clang.
+fuzz:
+	@scripts/deps clang-14 libclang-rt-14-dev
+	@scripts/fuzz
+
 series: prepare
 	@scripts/format-series
 
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
-	    build/engine-asan build/engine-tsan build/bench-engine \
+	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz \
 	    build/stress-guest build/check build/chaos build/guestperf-short \
 	    build/nested build/series build/series-tree
 

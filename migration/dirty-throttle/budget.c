@@ -45,6 +45,18 @@ uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns)
     return budget_earned_below_1s(rate_pps, ns, &frac);
 }
 
+/* In microseconds up to 2^44 pages, 64 PiB, times 10^6 are below 2^64. */
+uint64_t dirty_pages_rate_pps(uint64_t pages, int64_t ns)
+{
+    if (ns < 1000) {
+        return 0;
+    }
+    if (pages > UINT64_MAX / 1000000) {
+        return DIRTY_RATE_MAX_PPS;
+    }
+    return MIN(pages * 1000000 / (ns / 1000), DIRTY_RATE_MAX_PPS);
+}
+
 /* What the vCPU can no longer call its own is left for others. */
 static void budget_cut_savings(DirtyBudget *b)
 {
@@ -84,7 +96,7 @@ static void budget_earn(DirtyBudget *b, int64_t now_ns)
                                            &b->earned_frac);
 
     /* A balance is at most a burst, 2^36: the sum is below 2^63. */
-    b->balance_pages += MIN(earned_pages, BALANCE_MAX_PAGES);
+    b->balance_pages += (int64_t)MIN(earned_pages, BALANCE_MAX_PAGES);
     budget_cut_savings(b);
 }
 
@@ -122,7 +134,7 @@ void dirty_budget_charge(DirtyBudget *b, uint64_t pages, int64_t now_ns)
         return;
     }
     budget_earn(b, now_ns);
-    b->balance_pages -= MIN(pages, BALANCE_MAX_PAGES);
+    b->balance_pages -= (int64_t)MIN(pages, BALANCE_MAX_PAGES);
     b->balance_pages = MAX(b->balance_pages, -BALANCE_MAX_PAGES);
 }
 
@@ -159,7 +171,7 @@ int64_t dirty_budget_penalty_ns(DirtyBudget *b, int64_t now_ns)
 void dirty_budget_pay(DirtyBudget *b, uint64_t pages)
 {
     g_assert(pages <= dirty_budget_debt_pages(b));
-    b->balance_pages += pages;
+    b->balance_pages += (int64_t)pages;
 }
 
 int64_t dirty_budget_allowance(DirtyBudget *b, int64_t penalty_ns,
@@ -167,6 +179,6 @@ int64_t dirty_budget_allowance(DirtyBudget *b, int64_t penalty_ns,
 {
     budget_earn(b, now_ns);
     return b->balance_pages +
-           dirty_rate_pages(MIN(b->rate_pps + b->extra_pps,
-                                DIRTY_RATE_MAX_PPS), penalty_ns);
+           (int64_t)dirty_rate_pages(MIN(b->rate_pps + b->extra_pps,
+                                         DIRTY_RATE_MAX_PPS), penalty_ns);
 }

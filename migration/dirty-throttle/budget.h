@@ -134,6 +134,16 @@ int64_t dirty_budget_allowance(DirtyBudget *b, int64_t penalty_ns,
 uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns);
 
 /**
+ * dirty_pages_rate_pps: what pages in a time make as a rate
+ *
+ * @pages: any number
+ * @ns: the time; in less than a microsecond, no rate is to be seen
+ *
+ * Returns: 0..DIRTY_RATE_MAX_PPS, rounded down
+ */
+uint64_t dirty_pages_rate_pps(uint64_t pages, int64_t ns);
+
+/**
  * dirty_budget_debt_pages: what is owed as of the last call with a time
  *
  * @b: the budget

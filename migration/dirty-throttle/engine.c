@@ -25,11 +25,6 @@
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
 
-static uint64_t rate_pps(uint64_t pages, int64_t ns)
-{
-    return ns >= 1000 ? pages * 1000000 / (ns / 1000) : 0;
-}
-
 void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
                            int64_t now_ns)
 {
@@ -89,8 +84,8 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     int64_t took_ns = now_ns - e->iteration_ns;
 
     if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
-        uint64_t pps = found > by_vcpus ? rate_pps(found - by_vcpus, took_ns)
-                                        : 0;
+        uint64_t by_devices = found > by_vcpus ? found - by_vcpus : 0;
+        uint64_t pps = dirty_pages_rate_pps(by_devices, took_ns);
 
         e->device_pps = MIN(pps, e->device_latest_pps);
         e->device_latest_pps = pps;
@@ -184,8 +179,8 @@ static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     if (now_ns - e->floor_ns < DIRTY_SETTLE_NS) {
         return;
     }
-    pps = rate_pps(vcpus->dirtied_pages - e->floor_dirtied_pages,
-                   now_ns - e->floor_ns) + e->device_pps;
+    pps = dirty_pages_rate_pps(vcpus->dirtied_pages - e->floor_dirtied_pages,
+                               now_ns - e->floor_ns) + e->device_pps;
     engine_watch_floor(e, vcpus, now_ns);
     if (e->at_floor && pps >= e->link.pps) {
         e->floor_in_vain = true;
@@ -231,7 +226,7 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     }
     t->link_pps = e->link.pps;
     t->threshold_percent = threshold_percent;
-    t->dirty_pps = rate_pps(new_pages, took_ns) + e->device_pps;
+    t->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
     t->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
                        (now_ns - e->iteration_ns) / 1000000 *

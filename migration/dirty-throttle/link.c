@@ -8,14 +8,6 @@
 #include "budget.h"
 #include "link.h"
 
-#define US_PER_S 1000000
-
-/* Microseconds: 2^44 pages, 64 PiB, in one window do not overflow. */
-static uint64_t link_rate_pps(uint64_t pages, int64_t span_ns)
-{
-    return MIN(pages * US_PER_S / (span_ns / 1000), DIRTY_RATE_MAX_PPS);
-}
-
 /*
  * pps' = pps - (pps - to_pps) * took / fall, the first step of an exponential
  * decay.  took_ns is cut to half of FALL, and divided by 2^9 to keep the
@@ -38,7 +30,7 @@ static void link_end_window(DirtyLink *l, int64_t now_ns)
         if (span_ns < DIRTY_LINK_SPAN_NS) {
             return;
         }
-        window_pps = link_rate_pps(l->sent_pages, span_ns);
+        window_pps = dirty_pages_rate_pps(l->sent_pages, span_ns);
         if (window_pps >= l->pps) {
             l->pps = window_pps;
         } else if (!l->slack && l->free_pages <= l->sent_pages) {

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "budget.h"
 #include "pace.h"
 
 void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages)
@@ -90,12 +91,13 @@ void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
     }
     if (p->looked_ns) {
         if (entries > p->entries) {
-            pps = (entries - p->entries) * 1000000 / (took_ns / 1000);
+            pps = dirty_pages_rate_pps(entries - p->entries, took_ns);
         } else if (p->put_off_ns == p->looked_ns) {
             p->rest_pages = fill;
         }
-        p->peak_pps -= p->peak_pps * MIN(took_ns, RING_MEMORY_NS) /
-                       RING_MEMORY_NS;
+        /* Microseconds: below 2^23, times a rate of up to 2^40 */
+        p->peak_pps -= p->peak_pps * (MIN(took_ns, RING_MEMORY_NS) / 1000) /
+                       (RING_MEMORY_NS / 1000);
         p->peak_pps = MAX(p->peak_pps, pps);
     }
     if (!ring_pace_rests(p, fill)) {

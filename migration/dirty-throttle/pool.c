@@ -65,8 +65,7 @@ uint64_t dirty_pool_pay(DirtyPool *p, DirtyBudget *b)
     p->pages -= paid_pages;
 
     if (p->elapsed_ns > 0) {
-        /* A slice is far below 2^34 pages, 64 TiB, in any round. */
-        paid_pps = paid_pages * DIRTY_NS_PER_S / p->elapsed_ns;
+        paid_pps = dirty_pages_rate_pps(paid_pages, p->elapsed_ns);
         b->extra_pps = (b->extra_pps * (EXTRA_WEIGHT - 1) + paid_pps) /
                        EXTRA_WEIGHT;
     }

@@ -14,14 +14,15 @@
  */
 #define ITERATIONS_MAX 500
 
+/* Nobody waits for a year, and in nanoseconds it is far below 2^63. */
+#define SECONDS_MAX (365 * 24 * 3600)
+
 /*
  * Will there be more than @pages to send again when the iteration ends?
  *
  * It ends in remaining / link_pps seconds, and until then
- * dirty_pps * remaining / link_pps more pages are dirtied.  The division is by
- * remaining instead, so that an unbounded dirty_pps meets no multiplication:
- * memory of 2^35 pages times a link of 2^28 pages/s (128 TiB, 1 TiB/s) fits
- * into 64 bits.
+ * dirty_pps * remaining / link_pps more pages are dirtied.  A double takes any
+ * figure, and a page more or less does not matter.
  */
 static bool target_leaves_more(const DirtyTargetSample *s, uint64_t pages)
 {
@@ -29,8 +30,8 @@ static bool target_leaves_more(const DirtyTargetSample *s, uint64_t pages)
         return true;
     }
     return s->remaining_pages &&
-           s->dirty_pps > (pages - s->dirtied_pages) * s->link_pps /
-                          s->remaining_pages;
+           (double)s->dirty_pps * s->remaining_pages / s->link_pps >
+           pages - s->dirtied_pages;
 }
 
 bool dirty_target_needs_throttle(const DirtyTargetSample *s)
@@ -64,10 +65,12 @@ int64_t dirty_target_expected_ns(const DirtyTargetSample *s)
 
         seconds += pages / link_pps;
         if (next <= s->switchover_pages) {
-            return (seconds + next / link_pps) * DIRTY_NS_PER_S;
+            seconds += next / link_pps;
+            break;
         }
         pages = MIN(next, MAX(s->iteration_pages, left));
         left = 0;
     }
-    return n < ITERATIONS_MAX ? seconds * DIRTY_NS_PER_S : -1;
+    return n < ITERATIONS_MAX && seconds < SECONDS_MAX ?
+           seconds * DIRTY_NS_PER_S : -1;
 }

@@ -159,9 +159,8 @@ DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
 uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v)
 {
     DirtyVcpuRecord recent = dirty_vcpu_recent(v);
-    int64_t us = recent.time_ns / 1000;
 
-    return us ? recent.dirtied_pages * 1000000 / us : 0;
+    return dirty_pages_rate_pps(recent.dirtied_pages, recent.time_ns);
 }
 
 /*

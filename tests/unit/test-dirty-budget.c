@@ -281,6 +281,19 @@ static void test_rate_changes_keep_debt(void)
     }
 }
 
+static void test_rate_of_pages(void)
+{
+    g_assert_cmpuint(dirty_pages_rate_pps(25000, DIRTY_NS_PER_S), ==, 25000);
+    g_assert_cmpuint(dirty_pages_rate_pps(1, 1999), ==, 1000000);
+    /* no time, no rate */
+    g_assert_cmpuint(dirty_pages_rate_pps(25000, 999), ==, 0);
+    g_assert_cmpuint(dirty_pages_rate_pps(25000, -DIRTY_NS_PER_S), ==, 0);
+    for (unsigned i = 0; i < 64; i++) {
+        g_assert_cmpuint(dirty_pages_rate_pps(1ULL << i, DIRTY_NS_PER_S), ==,
+                         MIN(1ULL << i, DIRTY_RATE_MAX_PPS));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -301,6 +314,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-budget/clock/jump", test_clock_jumps);
     g_test_add_func("/dirty-budget/saturate", test_debt_saturates);
     g_test_add_func("/dirty-budget/all-rates", test_all_rates);
+    g_test_add_func("/dirty-budget/rate-of-pages", test_rate_of_pages);
     g_test_add_func("/dirty-budget/random/rate", test_rate_is_never_exceeded);
     g_test_add_func("/dirty-budget/random/debt", test_debt_is_never_lost);
     g_test_add_func("/dirty-budget/random/idle",

@@ -402,6 +402,20 @@ static void test_ring_full_of_too_few(void)
     g_assert_cmpuint(dirty_ring_pace_room(&p, 256), ==, 192);
 }
 
+/* However fast it was, after eight quiet seconds it is forgotten. */
+static void test_ring_of_a_fast_writer_is_forgotten(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_look(&p, 0, 0, 1);
+    dirty_ring_pace_look(&p, 1ULL << 40, 0, 1000001);
+    g_assert_cmpint(dirty_ring_pace_next_ns(&p, 0, 4096, 0), ==,
+                    DIRTY_REAP_MIN_NS);
+    dirty_ring_pace_look(&p, 1ULL << 40, 0, 8000 * MS + 1000001);
+    g_assert_cmpint(dirty_ring_pace_next_ns(&p, 0, 4096, 0), ==,
+                    DIRTY_REAP_MAX_NS);
+}
+
 static void test_ring_any_input_stays_in_range(void)
 {
     DirtyRingPace p = { 0 };
@@ -465,6 +479,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-pace/ring/full-of-too-few",
                     test_ring_full_of_too_few);
     g_test_add_func("/dirty-pace/ring/twice", test_ring_look_twice_at_once);
+    g_test_add_func("/dirty-pace/ring/forgotten",
+                    test_ring_of_a_fast_writer_is_forgotten);
     g_test_add_func("/dirty-pace/ring/random",
                     test_ring_any_input_stays_in_range);
     return g_test_run();

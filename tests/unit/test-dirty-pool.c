@@ -209,6 +209,29 @@ static void test_nothing_is_minted(void)
     }
 }
 
+/* A machine that can dirty all of 128 TiB in a second */
+static void test_large_slices(void)
+{
+    const uint64_t pages = 1ULL << 35;
+    DirtyBudget idle, debtor;
+    DirtyPool p;
+
+    dirty_pool_init(&p, 0);
+    dirty_budget_init(&idle, 0);
+    dirty_budget_init(&debtor, 0);
+    for (int round = 1; round <= 2; round++) {
+        dirty_pool_begin(&p, 2 * pages, 2, DIRTY_NS_PER_S,
+                         round * DIRTY_NS_PER_S);
+        dirty_pool_collect(&p, &idle);
+        dirty_pool_collect(&p, &debtor);
+        dirty_pool_pay(&p, &idle);
+        dirty_pool_pay(&p, &debtor);
+        dirty_budget_charge(&debtor, 4 * pages, round * DIRTY_NS_PER_S);
+    }
+    g_assert_cmpuint(debtor.extra_pps, >, pages / 2 / 8);
+    g_assert_cmpuint(debtor.extra_pps, <=, pages);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -216,6 +239,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-pool/shares", test_everybody_gets_a_share);
     g_test_add_func("/dirty-pool/bounded", test_pool_is_bounded);
     g_test_add_func("/dirty-pool/few-pages", test_more_vcpus_than_pages);
+    g_test_add_func("/dirty-pool/large", test_large_slices);
     g_test_add_func("/dirty-pool/random/minted", test_nothing_is_minted);
     return g_test_run();
 }

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "migration/dirty-throttle/budget.h"
 #include "migration/dirty-throttle/target.h"
 
 /* The second pass over 200 MiB at 100 MB/s has just begun. */
@@ -115,6 +116,26 @@ static void test_large(void)
     g_assert_true(dirty_target_needs_throttle(&s));
     s.dirty_pps = UINT64_MAX;
     g_assert_true(dirty_target_needs_throttle(&s));
+
+    /* what fits into 64 bits as bytes, over the fastest link there may be */
+    s.iteration_pages = s.remaining_pages = 1ULL << 52;
+    s.link_pps = DIRTY_RATE_MAX_PPS;
+    s.dirty_pps = 1ULL << 20;
+    g_assert_false(dirty_target_needs_throttle(&s));
+}
+
+/* A time that does not fit into 64 bits is never. */
+static void test_expected_in_no_lifetime(void)
+{
+    DirtyTargetSample s = second_pass;
+
+    s.dirty_pps = 0;
+    s.dirtied_pages = 0;
+    s.remaining_pages = s.link_pps * 10;
+    g_assert_cmpint(dirty_target_expected_ns(&s), ==, 10 * DIRTY_NS_PER_S);
+    s.remaining_pages = 1ULL << 52;
+    s.link_pps = 1;
+    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
 }
 
 int main(int argc, char **argv)
@@ -129,5 +150,6 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-target/budget", test_budget);
     g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
     g_test_add_func("/dirty-target/large", test_large);
+    g_test_add_func("/dirty-target/no-lifetime", test_expected_in_no_lifetime);
     return g_test_run();
 }
