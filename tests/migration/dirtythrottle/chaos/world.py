@@ -533,11 +533,9 @@ class World:
 
     def _do_cancel(self, stalled: bool) -> bool | None:
         attempt = self._attempt
-        if not attempt or attempt.postcopy:
+        if not attempt or attempt.postcopy or self._must_not_break():
             return self._do_finish()
-        if self._must_not_break():
-            attempt.channel.heal()
-        elif stalled:
+        if stalled:
             attempt.channel.stall()
         attempt.cancelled = True
         attempt.broken = True
