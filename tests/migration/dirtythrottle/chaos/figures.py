@@ -97,7 +97,9 @@ def _throttle(info: Info, capabilities: Mapping[str, bool], max_vcpus: int,
         yield "mode '%s' in phase '%s'" % (mode, phase)
     if (phase == "cannot-help") != (reason is not None):
         yield "reason '%s' in phase '%s'" % (reason, phase)
-    if ("mechanism" in throttle) == (reason == "no-mechanism"):
+    # Where nothing is to be throttled, nobody asks what it would be done with
+    if mode != "none" and (
+            ("mechanism" in throttle) == (reason == "no-mechanism")):
         yield "mechanism '%s', reason '%s'" % (throttle.get("mechanism"),
                                                reason)
     if ("reaper" in throttle) != has_ring:
