@@ -17,7 +17,7 @@ help:
 	@echo "make check      build what is needed and run every test (20 minutes);"
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
-	@echo "                check-static; check-nested (3 minutes) needs no KVM"
+	@echo "                check-static; check-nested (6 minutes) needs no KVM"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
