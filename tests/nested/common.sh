@@ -7,6 +7,7 @@
 
 here=$top/tests/nested
 packages=$cache/linux
+guest_packages=$cache/linux-programs
 nested=$build/nested
 
 # What a script ends with when the machine lacks what it needs: not a failure

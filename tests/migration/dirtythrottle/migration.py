@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Mapping, Sequence
 
 from dirtythrottle.timeline import Progress, Timeline
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
+from dirtythrottle.vm import VM, TimeLimit, wait_until
 
 POLL_SECONDS = 0.05
 
@@ -30,7 +30,7 @@ class Migration:
     does; the link is in MiB/s, the downtime limit in milliseconds.
     """
 
-    def __init__(self, src: StressVM, dst: StressVM | None = None,
+    def __init__(self, src: VM, dst: VM | None = None,
                  link: float = 100, downtime: int = 300,
                  capabilities: Sequence[str] = (),
                  parameters: Mapping[str, Any] | None = None,

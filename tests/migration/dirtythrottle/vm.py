@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: a VM that runs the stress guest
+# Dirty throttle tests: VMs that migrate, and those that run the stress guest
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -60,62 +60,15 @@ def exit_on_signals() -> None:
         signal.signal(number, leave)
 
 
-class StressVM(QEMUMachine):
-    """
-    A VM with the stress guest; roles[i] is what vCPU i does
+class VM(QEMUMachine):
+    """A VM with what migrations and limits need of it"""
 
-    @pv lets KVM write into the guest's memory; @display is a device, VGA or
-    bochs-display, that is in a graphics mode.
-
-    The guest's RAM is an anonymous file of this process, which QEMU opens by
-    its name in /proc. So there is nothing to clean up, even after SIGKILL, and
-    the size of /dev/shm, often small in containers, does not matter.
-    """
-
-    def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
-                 accel: str = "kvm", incoming: bool = False,
-                 smp: str | None = None, args: Sequence[str] = (),
-                 ram_mb: int = RAM_MB, pv: bool = False,
-                 display: str | None = None, **machine: Any):
+    def __init__(self, binary: str, **machine: Any):
         super().__init__(binary, qmp_timer=QMP_SECONDS, **machine)
-        self._ram = os.memfd_create("stress-guest")
-        path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
-        self.roles = tuple(roles)
-        self.guest = StressGuest(path)
-
-        if accel == "kvm":
-            cpu = "host,-arch-capabilities"
-        else:
-            cpu = "max"
-        if ring:
-            accel += ",dirty-ring-size=%d" % ring
-        self.add_args(
-            *probe.firmware_args(binary),
-            "-nodefaults", "-bios", "qboot.rom",
-            "-accel", accel, "-cpu", cpu,
-            "-smp", smp or str(len(roles)),
-            "-m", "%dM" % ram_mb,
-            "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
-            "mem-path=%s" % (ram_mb, path),
-            "-machine", "pc,memory-backend=ram",
-            "-kernel", elf_path(), "-append", cmdline(
-                roles, pv=pv, display=display is not None),
-            *args)
-        if display is not None:
-            self.add_args("-device", display)
-        if incoming:
-            self.add_args("-incoming", "defer")
 
     def _post_launch(self) -> None:
         super()._post_launch()
         self._qmp.settimeout(QMP_SECONDS)
-
-    def _post_shutdown(self) -> None:
-        super()._post_shutdown()
-        self.guest.close()
-        if self._ram >= 0:
-            os.close(self._ram)
-            self._ram = -1
 
     def _close_qmp_connection(self) -> None:
         try:
@@ -135,13 +88,6 @@ class StressVM(QEMUMachine):
         if died and args[0] is None:
             raise QEMUMachineError("QEMU died from signal %d: %s" %
                                    (-self.exitcode(), self.get_log()))
-
-    def boot(self) -> "StressVM":
-        """Launch, and wait until all vCPUs do what their roles say"""
-        self.launch()
-        self.guest.wait_up(UP_SECONDS)
-        self.guest.wait_filled(UP_SECONDS)
-        return self
 
     def socket_path(self) -> str:
         return os.path.join(self.temp_dir, "migration.sock")
@@ -191,3 +137,64 @@ class StressVM(QEMUMachine):
 
     def limits(self) -> list[dict[str, int]]:
         return self.command("query-vcpu-dirty-limit")
+
+
+class StressVM(VM):
+    """
+    A VM with the stress guest; roles[i] is what vCPU i does
+
+    @pv lets KVM write into the guest's memory; @display is a device, VGA or
+    bochs-display, that is in a graphics mode.
+
+    The guest's RAM is an anonymous file of this process, which QEMU opens by
+    its name in /proc. So there is nothing to clean up, even after SIGKILL, and
+    the size of /dev/shm, often small in containers, does not matter.
+    """
+
+    def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
+                 accel: str = "kvm", incoming: bool = False,
+                 smp: str | None = None, args: Sequence[str] = (),
+                 ram_mb: int = RAM_MB, pv: bool = False,
+                 display: str | None = None, **machine: Any):
+        super().__init__(binary, **machine)
+        self._ram = os.memfd_create("stress-guest")
+        path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
+        self.roles = tuple(roles)
+        self.guest = StressGuest(path)
+
+        if accel == "kvm":
+            cpu = "host,-arch-capabilities"
+        else:
+            cpu = "max"
+        if ring:
+            accel += ",dirty-ring-size=%d" % ring
+        self.add_args(
+            *probe.firmware_args(binary),
+            "-nodefaults", "-bios", "qboot.rom",
+            "-accel", accel, "-cpu", cpu,
+            "-smp", smp or str(len(roles)),
+            "-m", "%dM" % ram_mb,
+            "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
+            "mem-path=%s" % (ram_mb, path),
+            "-machine", "pc,memory-backend=ram",
+            "-kernel", elf_path(), "-append", cmdline(
+                roles, pv=pv, display=display is not None),
+            *args)
+        if display is not None:
+            self.add_args("-device", display)
+        if incoming:
+            self.add_args("-incoming", "defer")
+
+    def _post_shutdown(self) -> None:
+        super()._post_shutdown()
+        self.guest.close()
+        if self._ram >= 0:
+            os.close(self._ram)
+            self._ram = -1
+
+    def boot(self) -> "StressVM":
+        """Launch, and wait until all vCPUs do what their roles say"""
+        self.launch()
+        self.guest.wait_up(UP_SECONDS)
+        self.guest.wait_filled(UP_SECONDS)
+        return self
