@@ -8,8 +8,9 @@ DIRTYTHROTTLE = tests/migration/dirtythrottle
 GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
-.PHONY: help deps prepare build guest demo check $(CHECKS:%=check-%) fuzz \
-        bench bench-engine bench-guestperf series clean distclean
+.PHONY: help deps prepare build build-asan build-tsan guest demo check \
+        $(CHECKS:%=check-%) fuzz bench bench-engine bench-guestperf series \
+        clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end"
@@ -30,6 +31,8 @@ help:
 	@echo "make prepare    fetch QEMU 7.2 and lay files and patches over it (30 s);"
 	@echo "                QEMU_SRC=/path takes an unpacked QEMU 7.2 instead"
 	@echo "make build      build/7.2/qemu-system-x86_64 (5 minutes, then seconds)"
+	@echo "                (build-asan, build-tsan: build/7.2-asan, build/7.2-tsan, with"
+	@echo "                sanitizers, for scripts/sanitized; 15 minutes each)"
 	@echo "make series     the patches as mails in build/series (20 s)"
 	@echo "make clean      remove what was built; the source stays"
 	@echo "make distclean  remove build/ as a whole, the fetched source as well"
@@ -42,6 +45,10 @@ prepare: deps
 
 build: prepare
 	@scripts/build-qemu
+
+# For scripts/sanitized, which runs a command with such a QEMU
+build-asan build-tsan: build-%: prepare
+	@scripts/build-qemu $*
 
 guest: deps
 	@$(MAKE) -s -C tests/migration/stress-guest O=$(CURDIR)/build/stress-guest
@@ -93,9 +100,10 @@ series: prepare
 	@scripts/format-series
 
 clean:
-	rm -rf build/7.2 build/engine build/engine-asan build/engine-tsan \
-	    build/fuzz build/stress-guest build/check build/guestperf-short \
-	    build/nested build/series build/series-tree
+	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
+	    build/engine-asan build/engine-tsan build/fuzz build/stress-guest \
+	    build/check build/guestperf-short build/nested build/series \
+	    build/series-tree
 
 distclean:
 	rm -rf build
