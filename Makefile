@@ -9,16 +9,21 @@ GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
-        $(CHECKS:%=check-%) fuzz bench bench-engine bench-guestperf series \
-        clean distclean
+        $(CHECKS:%=check-%) chaos fuzz bench bench-engine bench-guestperf \
+        series clean distclean
 
 help:
-	@echo "make demo       show a migration that would never end come to its end"
-	@echo "                (6 minutes from nothing, then under a minute)"
+	@echo "make demo       show a migration that would never end come to its end, and"
+	@echo "                at what price (8 minutes from nothing, then a bit over one);"
+	@echo "                DEMO_ARGS=\"--limit 25\" shows dirty-limit as well"
 	@echo "make check      build what is needed and run every test (20 minutes);"
 	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
 	@echo "                check-static; check-nested (3 minutes) needs no KVM"
+	@echo "make chaos      migrations in which anything may happen (20 minutes);"
+	@echo "                CHAOS_SEED=N plays a run again, CHAOS_EVENTS=N and"
+	@echo "                CHAOS_SECONDS=N end it, CHAOS_REPLAY=FILE plays what"
+	@echo "                failed; SANITIZER=asan or tsan, QEMU_BINARY=PATH"
 	@echo "make fuzz       let libFuzzer look for what breaks the engine, for"
 	@echo "                FUZZ_SECONDS=300; needs no QEMU"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
@@ -55,7 +60,7 @@ guest: deps
 
 demo: build guest
 	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
-	    $(PYTHON) $(DIRTYTHROTTLE)/demo.py
+	    $(PYTHON) $(DIRTYTHROTTLE)/demo.py $(DEMO_ARGS)
 
 bench: build guest bench-engine
 	@PYTHONPATH=build/qemu-7.2/python:tests/migration PEERS="$(PEERS)" \
@@ -84,6 +89,14 @@ bench-engine: deps
 	    >/dev/null
 	@build/bench-engine/bench-dirty-exit
 
+# Which settings there are is said in chaos/__main__.py; they are variables of
+# the environment, or arguments of make.
+export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY CHAOS_SHOW SANITIZER
+
+chaos: build guest $(SANITIZER:%=build-%)
+	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	    $(SANITIZER:%=scripts/sanitized %) $(PYTHON) -m dirtythrottle.chaos
+
 # The check prepares and builds by itself, so that a failure there is counted.
 check: deps
 	@$(PYTHON) scripts/check
@@ -101,9 +114,9 @@ series: prepare
 
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
-	    build/engine-asan build/engine-tsan build/fuzz build/stress-guest \
-	    build/check build/guestperf-short build/nested build/series \
-	    build/series-tree
+	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz \
+	    build/stress-guest build/check build/chaos build/guestperf-short \
+	    build/nested build/series build/series-tree
 
 distclean:
 	rm -rf build

@@ -18,17 +18,35 @@ typedef struct DirtyThrottleVcpu {
     uint64_t limit_mbps;
 
     /*
-     * Protects v and ring.  A leaf: charges come from under accelerator
+     * Protects what follows.  A leaf: charges come from under accelerator
      * locks, and no other lock is taken under it.
      */
     QemuMutex lock;
     DirtyVcpu v;
+    /* v.dirtied_pages when the present epoch began; only with rings */
+    uint64_t epoch_pages;
     DirtyRingPace ring;
+
+    /* v's counters when the migration began; under DirtyThrottle.lock */
+    uint64_t paid_before_ns;
+    uint64_t penalties_before;
+    uint64_t full_before;
 } DirtyThrottleVcpu;
 
 /* An outgoing migration, as far as the throttle is concerned */
 typedef struct DirtyThrottleMigration {
+    /* it is in precopy */
+    bool precopy;
+    /* and the throttle works for it */
     bool active;
+    /* the thread of the migration, while that is active */
+    QemuThread thread;
+    /* capabilities, which do not change while it runs */
+    bool dirty_limit;
+    bool dirty_quota;
+    bool auto_converge;
+    /* what harvesting had amounted to when it began */
+    DirtyReaperInfo reaped_before;
     /* the limit of capability dirty-limit is in force */
     bool limiting;
     /* the shares of capability dirty-quota are in force */

@@ -10,7 +10,6 @@
 #include "qapi/qapi-types-migration.h"
 #include "monitor/monitor.h"
 #include "migration/dirty-throttle.h"
-#include "migration.h"
 #include "dirty-throttle-int.h"
 
 static uint64_t pages_to_bytes(uint64_t pages)
@@ -44,15 +43,11 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
     uint64_t sum_pps = 0, round_pages;
     unsigned plugged = 0;
 
-    if (!t->ops) {
-        return false;
-    }
-    round_pages = t->ops->ring_pages ?: ROUND_PAGES;
     QEMU_LOCK_GUARD(&t->lock);
     if (!t->migration.limiting) {
         return false;
     }
-
+    round_pages = t->ops->ring_pages ?: ROUND_PAGES;
     *throttle_time_us = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyVcpu *v = &t->vcpus[i].v;
@@ -102,23 +97,23 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
         stats->quota = pps_to_mbps(v->quota.rate_pps + v->quota.extra_pps);
     }
     stats->debt = pages_to_bytes(dirty_vcpu_debt_pages(v));
-    stats->penalty_time = v->paid_ns / SCALE_MS;
-    stats->penalties = v->penalties;
-    stats->ring_full_exits = v->ring_full_exits;
+    stats->penalty_time = (v->paid_ns - vcpu->paid_before_ns) / SCALE_MS;
+    stats->penalties = v->penalties - vcpu->penalties_before;
+    stats->ring_full_exits = v->ring_full_exits - vcpu->full_before;
     if (recent.time_ns) {
         stats->throttled = MIN(100.0 * recent.paid_ns / recent.time_ns, 100);
     }
     return stats;
 }
 
-static DirtyThrottleMode query_mode(void)
+static DirtyThrottleMode query_mode(const DirtyThrottleMigration *m)
 {
-    if (migrate_dirty_quota()) {
-        return migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA
-                                     : DIRTY_THROTTLE_MODE_QUOTA;
+    if (m->dirty_quota) {
+        return m->dirty_limit ? DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA
+                              : DIRTY_THROTTLE_MODE_QUOTA;
     }
-    return migrate_dirty_limit() ? DIRTY_THROTTLE_MODE_LIMIT
-                                 : DIRTY_THROTTLE_MODE_NONE;
+    return m->dirty_limit ? DIRTY_THROTTLE_MODE_LIMIT
+                          : DIRTY_THROTTLE_MODE_NONE;
 }
 
 static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
@@ -130,35 +125,25 @@ static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
                            : DIRTY_THROTTLE_MECHANISM_DIRTY_QUOTA;
 }
 
-/* Not called with t->lock held, because it takes an accelerator's lock. */
-static DirtyReaperStats *query_reaper(DirtyThrottle *t)
+/* Called with t->lock held. */
+static DirtyReaperStats *query_reaper(DirtyThrottle *t,
+                                      const DirtyReaperInfo *now)
 {
+    const DirtyReaperInfo *before = &t->migration.reaped_before;
     DirtyReaperStats *stats = g_new0(DirtyReaperStats, 1);
-    DirtyReaperInfo info;
 
-    t->ops->query_reaper(&info);
-    stats->interval = info.interval_ns / SCALE_MS;
-    stats->reaps = info.reaps;
-    stats->pages = info.reaped_pages;
-    stats->new_pages = info.new_pages;
-    stats->time = info.time_ns / SCALE_US;
+    stats->interval = now->interval_ns / SCALE_MS;
+    stats->reaps = now->reaps - before->reaps;
+    stats->pages = now->reaped_pages - before->reaped_pages;
+    stats->new_pages = now->new_pages - before->new_pages;
+    stats->time = (now->time_ns - before->time_ns) / SCALE_US;
     return stats;
 }
 
 static uint64_t query_ring_full_exits(DirtyThrottleVcpu *vcpu)
 {
     QEMU_LOCK_GUARD(&vcpu->lock);
-    return vcpu->v.ring_full_exits;
-}
-
-/* Nothing tells which vCPU dirties memory: say so, there is no more to say. */
-static DirtyThrottleInfo *query_without_mechanism(DirtyThrottleInfo *info)
-{
-    info->phase = DIRTY_THROTTLE_PHASE_CANNOT_HELP;
-    info->has_reason = true;
-    info->reason = DIRTY_THROTTLE_REASON_NO_MECHANISM;
-    info->fallback = migrate_auto_converge();
-    return info;
+    return vcpu->v.ring_full_exits - vcpu->full_before;
 }
 
 /* What the engine makes of the migration.  Called with t->lock held. */
@@ -200,25 +185,31 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleVcpuStatsList **tail;
+    DirtyReaperInfo reaped = { 0 };
+    DirtyThrottleMode mode;
     DirtyThrottleInfo *info;
 
-    if (!migrate_dirty_limit() && !migrate_dirty_quota() &&
-        !migrate_adaptive_reaper()) {
-        return NULL;
-    }
-    info = g_new0(DirtyThrottleInfo, 1);
-    info->mode = query_mode();
-    if (!t->ops) {
-        return query_without_mechanism(info);
-    }
-    info->has_mechanism = true;
-    info->mechanism = query_mechanism(t->ops);
-    info->has_reaper = t->ops->ring_pages;
-    if (info->has_reaper) {
-        info->reaper = query_reaper(t);
+    /* This takes an accelerator's lock, and such are not taken under t->lock */
+    if (dirty_throttle_has_rings()) {
+        t->ops->query_reaper(&reaped);
     }
 
     QEMU_LOCK_GUARD(&t->lock);
+    mode = query_mode(&t->migration);
+    if (!t->migration.precopy || (mode == DIRTY_THROTTLE_MODE_NONE &&
+                                  !dirty_throttle_adaptive_reaper())) {
+        return NULL;
+    }
+    info = g_new0(DirtyThrottleInfo, 1);
+    info->mode = mode;
+    info->has_mechanism = dirty_throttle_available();
+    if (info->has_mechanism) {
+        info->mechanism = query_mechanism(t->ops);
+    }
+    info->has_reaper = dirty_throttle_has_rings();
+    if (info->has_reaper) {
+        info->reaper = query_reaper(t, &reaped);
+    }
     if (info->mode == DIRTY_THROTTLE_MODE_NONE) {
         info->phase = DIRTY_THROTTLE_PHASE_OFF;
     } else {
@@ -267,8 +258,9 @@ void dirty_throttle_print(Monitor *mon, const DirtyThrottleInfo *info)
     if (info->phase != DIRTY_THROTTLE_PHASE_OFF) {
         print_phase(mon, info);
     }
-    if (!info->has_mechanism) {
-        return;
+    if (info->mode == DIRTY_THROTTLE_MODE_NONE && !info->has_reaper) {
+        monitor_printf(mon, "dirty rings: none, adaptive-reaper has no"
+                       " effect\n");
     }
     if (info->has_reaper) {
         DirtyReaperStats *r = info->reaper;

@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
@@ -22,6 +23,7 @@
 #include "migration/dirty-throttle.h"
 #include "migration.h"
 #include "dirty-throttle-int.h"
+#include "ram.h"
 #include "trace.h"
 
 /*
@@ -47,8 +49,15 @@ static int64_t throttle_now_ns(void)
     return get_clock();
 }
 
+/*
+ * They belong to the migration object, which quitting frees while this thread
+ * still runs.  The migration thread holds a reference to it from before it
+ * sets m->active until after it has cleared that.  So this is for those who
+ * have seen it set, and still hold t->lock.
+ */
 static MigrationParameters *throttle_parameters(void)
 {
+    g_assert(dirty_throttle.migration.active);
     return &migrate_get_current()->parameters;
 }
 
@@ -87,18 +96,22 @@ bool dirty_throttle_migration_limits(void)
 {
     DirtyThrottle *t = &dirty_throttle;
 
-    if (!t->ops) {
-        return false;
-    }
     QEMU_LOCK_GUARD(&t->lock);
     return t->migration.limiting;
 }
 
 bool dirty_throttle_migration_in_charge(void)
 {
-    return (migrate_dirty_limit() || migrate_dirty_quota()) &&
-           dirty_throttle_available() &&
+    /* Only the migration thread, which asks, changes the former. */
+    return dirty_throttle.migration.active &&
            !qatomic_read(&dirty_throttle.migration.fallback);
+}
+
+/* Migrations come and go without an accelerator, too. */
+static void __attribute__((__constructor__)) throttle_init(void)
+{
+    qemu_mutex_init(&dirty_throttle.lock);
+    qemu_cond_init(&dirty_throttle.wake);
 }
 
 void dirty_throttle_register(const DirtyThrottleOps *ops)
@@ -113,8 +126,6 @@ void dirty_throttle_register(const DirtyThrottleOps *ops)
         qemu_mutex_init(&t->vcpus[i].lock);
         dirty_vcpu_init(&t->vcpus[i].v, throttle_now_ns());
     }
-    qemu_mutex_init(&t->lock);
-    qemu_cond_init(&t->wake);
     t->ops = ops;
 }
 
@@ -143,6 +154,27 @@ bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
     *next_ns = MIN(*next_ns, dirty_ring_pace_next_ns(&vcpu->ring, fill,
                                                      ring_pages, age_ns));
     return due;
+}
+
+bool dirty_throttle_sync_begins_epoch(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    if (!t->ops) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&t->lock);
+    return t->migration.active && qemu_thread_is_self(&t->migration.thread);
+}
+
+void dirty_throttle_epoch_began(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        t->vcpus[i].epoch_pages = t->vcpus[i].v.dirtied_pages;
+    }
 }
 
 int64_t dirty_throttle_charge(int cpu_index, uint64_t dirtied_pages)
@@ -181,13 +213,14 @@ int64_t dirty_throttle_allowance(int cpu_index)
     return dirty_vcpu_allow_pages(&vcpu->v, throttle_now_ns());
 }
 
-void dirty_throttle_ring_full(int cpu_index)
+void dirty_throttle_ring_full(int cpu_index, uint32_t fill)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     vcpu->v.ring_full_exits++;
-    dirty_ring_pace_full(&vcpu->ring, throttle_now_ns());
+    dirty_ring_pace_full(&vcpu->ring, fill, dirty_throttle.ops->ring_pages,
+                         throttle_now_ns());
 }
 
 /* How vCPUs fare as of the latest look.  Called with t->lock held. */
@@ -201,6 +234,18 @@ static DirtyVcpuSample throttle_sample_vcpus(DirtyThrottle *t)
         dirty_engine_add_vcpu(&sample, &t->vcpus[i].v, now_ns);
     }
     return sample;
+}
+
+/* What had been charged when the epoch began.  Called with t->lock held. */
+static uint64_t throttle_past_pages(DirtyThrottle *t)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        pages += t->vcpus[i].epoch_pages;
+    }
+    return pages;
 }
 
 /* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
@@ -275,8 +320,7 @@ static void throttle_apply(DirtyThrottle *t)
 static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
-    int64_t interval_ns =
-        throttle_parameters()->dirty_quota_interval * SCALE_MS;
+    int64_t interval_ns;
     unsigned plugged = 0;
     uint64_t paid_pages = 0;
 
@@ -287,6 +331,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
     if (!m->sharing || !plugged) {
         return false;
     }
+    interval_ns = throttle_parameters()->dirty_quota_interval * SCALE_MS;
     dirty_pool_begin(&m->pool, m->engine.budget_pps, plugged, interval_ns,
                      now_ns);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
@@ -337,7 +382,7 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 static void throttle_set_fallback(DirtyThrottle *t)
 {
     DirtyThrottleMigration *m = &t->migration;
-    bool fallback = migrate_auto_converge() &&
+    bool fallback = m->auto_converge &&
                     m->engine.phase == DIRTY_PHASE_CANNOT_HELP;
 
     /*
@@ -359,11 +404,14 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     int64_t period_ns = DECIDE_NS;
     bool help;
 
-    if (migrate_dirty_quota()) {
+    if (!m->active) {
+        return;
+    }
+    if (m->dirty_quota) {
         period_ns = MIN(period_ns, throttle_parameters()->dirty_quota_interval *
                                    SCALE_MS);
     }
-    if (!m->active || now_ns - e->decided_ns < period_ns) {
+    if (now_ns - e->decided_ns < period_ns) {
         return;
     }
     vcpus = throttle_sample_vcpus(t);
@@ -374,11 +422,11 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
            e->reason == DIRTY_REASON_FLOOR;
 
     /* A limit stays once it was needed; a quota is free while it is not. */
-    m->limiting = migrate_dirty_limit() && (m->limiting || help);
-    if (!m->sharing && help && migrate_dirty_quota()) {
+    m->limiting = m->dirty_limit && (m->limiting || help);
+    if (!m->sharing && help && m->dirty_quota) {
         dirty_pool_init(&m->pool, now_ns);
     }
-    m->sharing = migrate_dirty_quota() && help;
+    m->sharing = m->dirty_quota && help;
     throttle_set_fallback(t);
     trace_dirty_throttle_decide(e->target.iteration,
                                 e->target.remaining_pages,
@@ -387,27 +435,34 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
                                 e->budget_pps, e->phase, e->reason);
 }
 
-static int throttle_clear_block(RAMBlock *block, void *opaque)
+/* Of all that is logged; what a migration would leave out counts as well. */
+static void throttle_clear_bitmaps(void)
 {
-    memory_region_clear_dirty_bitmap(block->mr, 0, block->used_length);
-    return 0;
+    RAMBlock *block;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(block) {
+        memory_region_clear_dirty_bitmap(block->mr, 0, block->used_length);
+    }
 }
 
 /*
  * Let pages that are dirty count again.  The dirty log client of the throttle
  * is what makes the accelerator track pages outside a migration.
  *
- * Rings are clear after the sync.  The bitmaps of KVM are not; clearing them
- * takes nothing from a migration that goes on without the throttle, because
- * by then the sync has put it down for the migration to find.
+ * Without rings KVM counts the pages that are clean in its own bitmaps.
+ * Clearing those takes nothing from a migration that goes on without the
+ * throttle, because by then the sync has put it down for the migration to find.
  */
-static void throttle_new_epoch(void)
+static void throttle_new_epoch(DirtyThrottle *t)
 {
+    if (dirty_throttle_has_rings()) {
+        t->ops->new_epoch();
+        return;
+    }
     qemu_mutex_lock_iothread();
     memory_global_dirty_log_sync();
-    if (!dirty_throttle_has_rings()) {
-        foreach_not_ignored_block(throttle_clear_block, NULL);
-    }
+    throttle_clear_bitmaps();
     qemu_mutex_unlock_iothread();
 }
 
@@ -463,7 +518,7 @@ static int throttle_step(DirtyThrottle *t)
     }
 
     if (new_epoch) {
-        throttle_new_epoch();
+        throttle_new_epoch(t);
     }
     if (!dirty_throttle_in_service()) {
         return DECIDE_NS / SCALE_MS;
@@ -538,22 +593,62 @@ void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps)
     throttle_apply(t);
 }
 
+/* From here on the migration's figures count.  Called with t->lock held. */
+static void throttle_count_from_now(DirtyThrottle *t)
+{
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
+
+        QEMU_LOCK_GUARD(&vcpu->lock);
+        vcpu->paid_before_ns = vcpu->v.paid_ns;
+        vcpu->penalties_before = vcpu->v.penalties;
+        vcpu->full_before = vcpu->v.ring_full_exits;
+    }
+}
+
 void dirty_throttle_migration_begin(void)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
+    bool wanted = migrate_dirty_limit() || migrate_dirty_quota();
+    DirtyReaperInfo reaped = { 0 };
     DirtyVcpuSample vcpus;
 
-    if (!t->ops || !(migrate_dirty_limit() || migrate_dirty_quota())) {
-        return;
-    }
     trace_dirty_throttle_migration("begin");
-    QEMU_LOCK_GUARD(&t->lock);
-    throttle_forget_if_idle(t);
-    *m = (DirtyThrottleMigration) { .active = true };
-    vcpus = throttle_sample_vcpus(t);
-    dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
-    throttle_wake_thread(t);
+    if (dirty_throttle_has_rings()) {
+        t->ops->query_reaper(&reaped);
+    }
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        throttle_forget_if_idle(t);
+        *m = (DirtyThrottleMigration) {
+            .precopy = true,
+            .active = wanted && t->ops,
+            .dirty_limit = migrate_dirty_limit(),
+            .dirty_quota = migrate_dirty_quota(),
+            .auto_converge = migrate_auto_converge(),
+            .reaped_before = reaped,
+        };
+        qemu_thread_get_self(&m->thread);
+        throttle_count_from_now(t);
+        vcpus = throttle_sample_vcpus(t);
+        dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
+        if (m->active) {
+            throttle_wake_thread(t);
+        } else if (wanted) {
+            /* Nothing tells which vCPU dirties memory, and nothing will. */
+            m->engine.phase = DIRTY_PHASE_CANNOT_HELP;
+            m->engine.reason = DIRTY_REASON_MECHANISM;
+            m->fallback = m->auto_converge;
+        }
+    }
+    if (m->active) {
+        /* All that the migration finds and vCPUs dirty is charged now. */
+        t->ops->look();
+    } else if (wanted && !migrate_auto_converge()) {
+        warn_report("%s has no effect: it requires KVM with accelerator"
+                    " property 'dirty-ring-size' set; auto-converge does not",
+                    migrate_dirty_quota() ? "dirty-quota" : "dirty-limit");
+    }
 }
 
 void dirty_throttle_migration_end(void)
@@ -561,10 +656,8 @@ void dirty_throttle_migration_end(void)
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
 
-    if (!t->ops) {
-        return;
-    }
     WITH_QEMU_LOCK_GUARD(&t->lock) {
+        m->precopy = false;
         if (!m->active) {
             return;
         }
@@ -581,23 +674,27 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
-    uint64_t pending_pages;
+    bool has_rings = dirty_throttle_has_rings();
     DirtyVcpuSample vcpus;
 
     /* Whoever begins and ends it calls this too; nobody else changes it. */
     if (!t->migration.active) {
         return;
     }
-    /*
-     * The sync has emptied the rings; what it found belongs to the past, what
-     * is in them by now to the new iteration.  If it counted as dirtied before
-     * but was found by the next sync only, it would pass for a device's work.
-     */
-    pending_pages = t->ops->look();
+    if (!has_rings) {
+        t->ops->look();
+    }
 
     QEMU_LOCK_GUARD(&t->lock);
     vcpus = throttle_sample_vcpus(t);
-    vcpus.dirtied_pages -= MIN(pending_pages, vcpus.dirtied_pages);
+    if (has_rings) {
+        /*
+         * The epoch began when the sync read out what rings had told.  What
+         * has been charged since will be found by the next sync; if it counted
+         * as dirtied before this one, it would pass for a device's work then.
+         */
+        vcpus.dirtied_pages = throttle_past_pages(t);
+    }
     dirty_engine_synced(&t->migration.engine, iteration,
                         throttle_bytes_to_pages(to_send_bytes), &vcpus,
                         throttle_now_ns());

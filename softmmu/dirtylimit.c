@@ -62,15 +62,14 @@ void qmp_set_vcpu_dirty_limit(bool has_cpu_index, int64_t cpu_index,
                    " accelerator property 'dirty-ring-size' set");
         return;
     }
-    if (dirty_rate < DIRTY_LIMIT_MIN_MBPS ||
-        dirty_rate > DIRTY_LIMIT_MAX_MBPS) {
+    if (dirty_rate > DIRTY_LIMIT_MAX_MBPS) {
         error_setg(errp, QERR_INVALID_PARAMETER_VALUE, "dirty-rate",
-                   "a value between 1 and 4294967296 (MB/s)");
-        error_append_hint(errp, "Use cancel-vcpu-dirty-limit to remove a"
-                          " limit.\n");
+                   "a value between 0 and 4294967296 (MB/s)");
         return;
     }
-    if (dirtylimit_check(has_cpu_index, cpu_index, "set", errp)) {
+    /* 0 cancels the limit. */
+    if (dirtylimit_check(has_cpu_index, cpu_index,
+                         dirty_rate ? "set" : "cancel", errp)) {
         dirtylimit_set(has_cpu_index, cpu_index, dirty_rate);
     }
 }
@@ -135,7 +134,7 @@ void hmp_set_vcpu_dirty_limit(Monitor *mon, const QDict *qdict)
 
     if (dirty_rate < 0) {
         error_setg(&err, QERR_INVALID_PARAMETER_VALUE, "dirty_rate",
-                   "a value between 1 and 4294967296 (MB/s)");
+                   "a value between 0 and 4294967296 (MB/s)");
     } else {
         qmp_set_vcpu_dirty_limit(qdict_haskey(qdict, "cpu_index"),
                                  qdict_get_try_int(qdict, "cpu_index", 0),

@@ -89,10 +89,13 @@ void kvm_dirty_quota_stop(KVMState *s)
     }
 }
 
-/* Entries that have ever been in a ring, as of the latest look. */
+/*
+ * Entries that have ever been in a ring, 0 without one.  They cannot become
+ * fewer, whoever looks at the ring and harvests it, and how much of it.
+ */
 static uint64_t kvm_dirty_quota_entries(KVMDirtyVcpu *d)
 {
-    return d->reaped_pages + (uint32_t)(d->looked - d->fetch);
+    return d->gfns ? d->reaped_pages + kvm_dirty_ring_fill(d) : 0;
 }
 
 bool kvm_dirty_quota_set(KVMDirtyVcpu *d, int64_t pages)
@@ -132,7 +135,6 @@ void kvm_dirty_quota_exhausted(CPUState *cpu)
     trace_kvm_dirty_quota_exhausted(cpu->cpu_index, count);
     kvm_slots_lock();
     if (d->gfns) {
-        kvm_dirty_ring_look(d);
         d->count_entries = kvm_dirty_quota_entries(d);
     } else if (d->count_known) {
         d->dirtied_pages += count - d->count;

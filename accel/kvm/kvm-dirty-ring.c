@@ -11,12 +11,10 @@
  */
 
 #include "qemu/osdep.h"
-#include <signal.h>
-#include <sys/ioctl.h>
 #include "qemu/atomic.h"
+#include "qemu/bitmap.h"
 #include "qemu/bitops.h"
 #include "qemu/error-report.h"
-#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "kvm-dirty.h"
 #include "trace.h"
@@ -86,12 +84,11 @@ static bool kvm_dirty_gfn_is_dirty(struct kvm_dirty_gfn *gfn)
 }
 
 /*
- * The slot's bitmap and the bit in it that stand for a page.
+ * The slot that a page lies in.
  *
  * Returns: NULL for an entry that outlived its slot, or the slot's logging
  */
-static unsigned long *kvm_dirty_gfn_bitmap(KVMState *s,
-                                           struct kvm_dirty_gfn *gfn)
+static KVMSlot *kvm_dirty_gfn_slot(KVMState *s, struct kvm_dirty_gfn *gfn)
 {
     uint32_t as_id = gfn->slot >> 16, slot_id = gfn->slot & 0xffff;
     KVMMemoryListener *kml;
@@ -108,7 +105,7 @@ static unsigned long *kvm_dirty_gfn_bitmap(KVMState *s,
     if (gfn->offset >= mem->memory_size / qemu_real_host_page_size()) {
         return NULL;
     }
-    return mem->dirty_bmap;
+    return mem->dirty_bmap ? mem : NULL;
 }
 
 uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
@@ -117,6 +114,9 @@ uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
     uint32_t mask = s->kvm_dirty_ring_size - 1;
     uint32_t low = d->looked - d->fetch, high = s->kvm_dirty_ring_size;
 
+    if (!kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & mask])) {
+        return 0;
+    }
     /*
      * All before low are dirty, and none from high on was.  Dirty ones lie in
      * a row and stay dirty until they are harvested, so halving finds where
@@ -134,30 +134,117 @@ uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
     return low;
 }
 
+/*
+ * KVM has put more into a ring than there is room for.  It does not notice, and
+ * has overwritten entries, so that it knows of more of them than the ring has:
+ * after those that are in there have been harvested and reset, a gap of entries
+ * follows that are not dirty, and then comes what KVM puts in from now on.
+ * The gap has to be handed back as if it had been harvested.
+ *
+ * Nobody knows which pages the lost entries were for.  So all pages of logged
+ * slots count as dirty, and are write-protected anew before anybody sees that.
+ */
+static void kvm_dirty_ring_overrun(KVMDirtyVcpu *d)
+{
+    KVMState *s = d->cpu->kvm_state;
+
+    warn_report_once("KVM has overrun the dirty ring of vCPU %d: all memory "
+                     "counts as dirty", d->cpu->cpu_index);
+    trace_kvm_dirty_ring_overrun(d->cpu->cpu_index);
+    d->overrun = true;
+    kvm_dirty_tracking.reset.suspect = true;
+    for (int i = 0; i < s->nr_as; i++) {
+        KVMMemoryListener *kml = s->as[i].ml;
+
+        for (int j = 0; kml && j < kml->nr_slots_allocated; j++) {
+            KVMSlot *mem = &kml->slots[j];
+
+            if (mem->dirty_bmap) {
+                bitmap_set(mem->dirty_bmap, 0,
+                           mem->memory_size / qemu_real_host_page_size());
+            }
+        }
+    }
+}
+
+/*
+ * The gap that an overrun has left where the next entry should be.  0: there
+ * is none, or nothing has come after it yet.
+ */
+static uint32_t kvm_dirty_ring_gap(KVMDirtyVcpu *d)
+{
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+
+    for (uint32_t gap = 0; gap < size; gap++) {
+        if (kvm_dirty_gfn_is_dirty(&d->gfns[(d->fetch + gap) & (size - 1)])) {
+            return gap;
+        }
+    }
+    return 0;
+}
+
 void kvm_dirty_ring_mark(KVMDirtyVcpu *d, uint32_t fill)
 {
-    d->reap_to = d->fetch + fill;
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+
+    if (fill == size) {
+        /* A vCPU leaves the guest before its last 64 entries are used up. */
+        kvm_dirty_ring_overrun(d);
+    }
+    /* Where the entries end cannot be told if there is a gap in between. */
+    d->reap_to = d->fetch + (d->overrun ? size : fill);
+}
+
+/* Charge for the first entry not looked at, which there is. */
+static void kvm_dirty_ring_look_at(KVMDirtyVcpu *d, struct kvm_dirty_gfn *gfn)
+{
+    KVMSlot *mem = kvm_dirty_gfn_slot(d->cpu->kvm_state, gfn);
+
+    if (mem) {
+        kvm_dirty_charge(d, mem, gfn->offset);
+    }
+    d->looked++;
 }
 
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
 {
-    KVMState *s = d->cpu->kvm_state;
-    uint32_t mask = s->kvm_dirty_ring_size - 1;
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
 
-    while (d->looked - d->fetch < s->kvm_dirty_ring_size) {
-        struct kvm_dirty_gfn *gfn = &d->gfns[d->looked & mask];
-        unsigned long *bitmap;
+    while (!kvm_dirty_tracking.epoch_due && d->looked - d->fetch < size) {
+        struct kvm_dirty_gfn *gfn = &d->gfns[d->looked & (size - 1)];
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
             break;
         }
-        bitmap = kvm_dirty_gfn_bitmap(s, gfn);
-        if (bitmap && !test_bit(gfn->offset, bitmap)) {
-            d->pending_pages++;
-        }
-        d->looked++;
+        kvm_dirty_ring_look_at(d, gfn);
     }
-    return d->dirtied_pages + d->pending_pages;
+    return d->dirtied_pages;
+}
+
+/*
+ * Hand an entry of a gap back to KVM.  What KVM does with it is harmless: it
+ * protects a page that once was in it.
+ *
+ * KVM does not put anything into the gap: it goes on behind the entry that the
+ * gap was found to end at.  If it gets round to the gap, having overrun the
+ * ring once more, that is seen.
+ *
+ * Returns: false if this entry does not belong to a gap
+ */
+static bool kvm_dirty_ring_hand_back(KVMDirtyVcpu *d,
+                                     struct kvm_dirty_gfn *gfn)
+{
+    if (!d->gap && d->overrun) {
+        d->gap = kvm_dirty_ring_gap(d);
+        d->overrun = !d->gap;
+    }
+    if (!d->gap || qatomic_cmpxchg(&gfn->flags, 0, KVM_DIRTY_GFN_F_RESET)) {
+        return false;
+    }
+    d->gap--;
+    d->fetch++;
+    d->looked = d->fetch;
+    return true;
 }
 
 /*
@@ -178,14 +265,22 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
     trace_kvm_dirty_ring_reap_vcpu(d->cpu->cpu_index);
     while (count < max) {
         struct kvm_dirty_gfn *gfn = &d->gfns[d->fetch & mask];
-        unsigned long *bitmap;
+        KVMSlot *mem;
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
-            break;
+            if (!kvm_dirty_ring_hand_back(d, gfn)) {
+                break;
+            }
+            count++;
+            continue;
         }
-        bitmap = kvm_dirty_gfn_bitmap(s, gfn);
-        if (bitmap && !test_and_set_bit(gfn->offset, bitmap)) {
-            d->dirtied_pages++;
+        d->gap = 0;
+        if (d->looked == d->fetch) {
+            kvm_dirty_ring_look_at(d, gfn);
+        }
+        mem = kvm_dirty_gfn_slot(s, gfn);
+        if (mem && !test_and_set_bit(gfn->offset, mem->dirty_bmap)) {
+            kvm_dirty_tracking.reaped.new_pages++;
         }
         trace_kvm_dirty_ring_page(d->cpu->cpu_index, d->fetch, gfn->offset);
         /*
@@ -196,9 +291,6 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
         d->fetch++;
         count++;
     }
-    /* What is left in the ring, if anything, has to be looked at anew. */
-    d->looked = d->fetch;
-    d->pending_pages = 0;
     /* The distance tells what is marked; it must not wrap around. */
     if ((int32_t)(d->reap_to - d->fetch) < 0) {
         d->reap_to = d->fetch;
@@ -211,51 +303,53 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 }
 
 /*
- * The ioctl may stop early, after a part of the work or none, and tell so by a
- * smaller number, 0 or -EINTR.  So many idle calls in a row mean that KVM and
- * QEMU disagree on what was harvested.
- */
-#define RESET_IDLE_MAX 1000
-
-/*
- * Have KVM write-protect what was harvested.  Under kvm_slots_lock().
- *
- * Linux 6.16 and later let a pending signal end the ioctl, and then count up
- * to 64 pages as reset that are still writable: what the guest writes there
- * is lost to the migration.  vCPU threads are sent signals all the time, so
- * no signal is let in meanwhile.
- */
-static void kvm_dirty_ring_reset(KVMState *s, uint64_t pages)
-{
-    unsigned idle = 0;
-    sigset_t all, old;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (pages) {
-        int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
-
-        if ((ret == -EINTR || ret == 0) && idle < RESET_IDLE_MAX) {
-            idle++;
-            continue;
-        }
-        if (ret <= 0 || ret > pages) {
-            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
-                         "harvested", ret, pages);
-            abort();
-        }
-        pages -= ret;
-        idle = 0;
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-/*
  * So many entries are harvested and reset before the slots lock is given to
  * those who wait for it.  That takes about 180 us, some 43 ns for each.  A
  * reset makes all vCPUs flush their TLBs, and therefore batches are not small.
  */
 #define REAP_BATCH_PAGES 4096
+
+/* Whether KVM has no entry left to put anything in. */
+static bool kvm_dirty_ring_has_no_room(KVMState *s, KVMDirtyVcpu *d)
+{
+    for (uint32_t i = 0; i < s->kvm_dirty_ring_size; i++) {
+        if (!qatomic_read(&d->gfns[i].flags)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * KVM has not reset the last @left entries that were harvested: it has overrun
+ * their ring since, and what it put in is not handed back.  So do that now.
+ */
+static void kvm_dirty_ring_harvest_again(KVMState *s, uint32_t left)
+{
+    uint32_t mask = s->kvm_dirty_ring_size - 1;
+    uint32_t again = 0, rings = 0;
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+        if (!kvm_dirty_ring_has_no_room(s, d)) {
+            continue;
+        }
+        /* All pages count as dirty now, which sets the bits of these. */
+        kvm_dirty_ring_overrun(d);
+        rings++;
+        for (uint32_t i = d->fetch - left; i != d->fetch; i++) {
+            again += kvm_dirty_gfn_is_dirty(&d->gfns[i & mask]);
+            qatomic_store_release(&d->gfns[i & mask].flags,
+                                  KVM_DIRTY_GFN_F_RESET);
+        }
+    }
+    /* With two such rings nothing tells how much is left of which. */
+    if (rings != 1 || !again) {
+        error_report("KVM_RESET_DIRTY_RINGS: %" PRIu32 " entries that were "
+                     "harvested cannot be reset", left);
+        abort();
+    }
+}
 
 /*
  * Harvest a batch of what is marked, of one vCPU or all (NULL).  Under
@@ -267,7 +361,6 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
 {
     DirtyReaperInfo *reaped = &kvm_dirty_tracking.reaped;
     int64_t start_ns = get_clock();
-    uint64_t new_pages = 0;
     uint32_t count = 0;
     KVMDirtyVcpu *d;
 
@@ -275,19 +368,20 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
         uint32_t marked = d->reap_to - d->fetch;
 
         if (marked && (!only || d == only)) {
-            new_pages -= d->dirtied_pages;
             count += kvm_dirty_ring_harvest(d, MIN(marked,
                                                    REAP_BATCH_PAGES - count));
-            new_pages += d->dirtied_pages;
         }
         if (count == REAP_BATCH_PAGES) {
             break;
         }
     }
     if (count) {
-        kvm_dirty_ring_reset(s, count);
+        uint64_t left = count;
+
+        while ((left = kvm_dirty_reset(left))) {
+            kvm_dirty_ring_harvest_again(s, left);
+        }
         reaped->reaped_pages += count;
-        reaped->new_pages += new_pages;
         reaped->time_ns += get_clock() - start_ns;
         trace_kvm_dirty_ring_reap(count, (get_clock() - start_ns) / SCALE_US);
     }
@@ -355,6 +449,33 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
 }
 
 /*
+ * A ring that is full, but without entries, is all right if somebody has
+ * harvested it since it was full the last time.  Otherwise KVM has overrun it,
+ * and would never let the vCPU go on: what it takes for entries is a gap.  If
+ * nothing tells where the gap ends, a quarter of the ring is handed back, so
+ * that the vCPU goes on and KVM puts an entry behind it.
+ *
+ * So much is always part of the gap.  KVM takes a ring for full when all but a
+ * reserve of 64 entries are in use, or of 576 with page-modification logging.
+ * It refuses rings that are smaller than that or than a page: so a ring has at
+ * least 256 entries and is full with 192, or 1024 and 448.
+ */
+static void kvm_dirty_ring_check_full(KVMDirtyVcpu *d)
+{
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+
+    if (kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & (size - 1)]) ||
+        d->reaped_pages != d->full_reaped_pages) {
+        return;
+    }
+    kvm_dirty_ring_overrun(d);
+    if (!kvm_dirty_ring_gap(d)) {
+        d->gap = size / 4;
+    }
+    kvm_dirty_ring_mark(d, d->gap);
+}
+
+/*
  * Only the vCPU's own ring: it is the one that is full, and harvesting the
  * others would make their vCPUs fault again for nothing.
  *
@@ -363,47 +484,45 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
  * entry meets either the bitmap it belongs to or none.  A sync takes the lock
  * to harvest and once more to read the bitmaps out: what is added between the
  * two, by this harvest or the reaper's, was write-protected again before the
- * lock was given up, so it is as good as harvested by the sync itself.
+ * lock was given up, so it is as good as harvested by the sync itself.  If the
+ * reset was suspect, that is made up for under the same hold of the lock under
+ * which the bitmaps are read out.
  */
 void kvm_dirty_ring_full(CPUState *cpu)
 {
     KVMDirtyVcpu *d = cpu->kvm_dirty;
+    int64_t exit_ns = get_clock();
+    uint32_t fill;
 
     trace_kvm_dirty_ring_full(cpu->cpu_index);
     kvm_slots_lock();
-    kvm_dirty_ring_mark_one_or_all(d);
+    fill = kvm_dirty_ring_fill(d);
+    kvm_dirty_ring_mark(d, fill);
+    /* Who waited for the lock may have waited for a harvest of this ring. */
+    if (d->reaped_ns >= exit_ns) {
+        fill = 0;
+    }
+    kvm_dirty_ring_check_full(d);
+    kvm_dirty_ring_reap_marked(cpu->kvm_state, d, true);
+    d->full_reaped_pages = d->reaped_pages;
     kvm_slots_unlock();
-    kvm_dirty_ring_reap(cpu->kvm_state, d);
     kvm_dirty_reaper_wake();
 
-    dirty_throttle_ring_full(cpu->cpu_index);
+    dirty_throttle_ring_full(cpu->cpu_index, fill);
     if (dirty_throttle_in_service()) {
         qatomic_set(&d->look_due, true);
     }
 }
 
-static void do_kvm_cpu_synchronize_kick(CPUState *cpu, run_on_cpu_data arg)
+void kvm_dirty_ring_flush(KVMState *s, bool epoch_due)
 {
-    /* Leaving the guest was all that was wanted. */
-}
-
-void kvm_dirty_ring_flush(KVMState *s)
-{
-    CPUState *cpu;
-
     trace_kvm_dirty_ring_flush(0);
-    /* The BQL serializes flushes. */
-    assert(qemu_mutex_iothread_locked());
     /* Hardware may buffer dirty pages until its vCPU leaves the guest. */
-    CPU_FOREACH(cpu) {
-        /* A vCPU that is leaving has done so, and runs no work any more. */
-        if (!cpu->unplug) {
-            run_on_cpu(cpu, do_kvm_cpu_synchronize_kick, RUN_ON_CPU_NULL);
-        }
-    }
+    kvm_dirty_vcpus_leave();
     /* What is marked now is all that had been dirtied; the rest can wait. */
     kvm_slots_lock();
     kvm_dirty_ring_mark_one_or_all(NULL);
+    kvm_dirty_tracking.epoch_due |= epoch_due;
     kvm_slots_unlock();
     kvm_dirty_ring_reap(s, NULL);
     trace_kvm_dirty_ring_flush(1);

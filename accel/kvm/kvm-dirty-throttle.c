@@ -148,11 +148,12 @@ void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
 bool kvm_dirty_throttle_interrupted(CPUState *cpu)
 {
     KVMDirtyVcpu *d = cpu->kvm_dirty;
+    bool left = qatomic_xchg(&d->leave_due, false);
 
     if (d->timer_armed && get_clock() >= d->look_at_ns) {
         qatomic_set(&d->look_due, true);
     }
-    return qatomic_read(&d->look_due) &&
+    return (left || qatomic_read(&d->look_due)) &&
            !qatomic_read(&cpu->thread_kicked) &&
            !qatomic_read(&cpu->exit_request);
 }
@@ -164,25 +165,21 @@ static void kvm_dirty_throttle_kick(KVMDirtyVcpu *d)
     pthread_kill(d->cpu->thread->thread, SIG_IPI);
 }
 
-static uint64_t kvm_dirty_throttle_look_all(void)
+static void kvm_dirty_throttle_look_all(void)
 {
-    uint64_t pending_pages = 0;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
+    kvm_dirty_tracking.charging = true;
     kvm_dirty_quota_start(kvm_state);
     QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        uint64_t dirtied_pages = kvm_dirty_look(d);
-
-        pending_pages += d->pending_pages;
-        if (dirty_throttle_charge(d->cpu->cpu_index, dirtied_pages) &&
+        if (dirty_throttle_charge(d->cpu->cpu_index, kvm_dirty_look(d)) &&
             !qatomic_read(&d->look_due) && !qatomic_read(&d->timer_armed) &&
             !qatomic_read(&d->paying)) {
             kvm_dirty_throttle_kick(d);
         }
     }
     kvm_slots_unlock();
-    return pending_pages;
 }
 
 static void kvm_dirty_throttle_wake_all(void)
@@ -205,6 +202,7 @@ static void kvm_dirty_throttle_rest(void)
     kvm_slots_lock();
     kvm_dirty_quota_stop(kvm_state);
     kvm_slots_unlock();
+    kvm_dirty_charge_stop(kvm_state);
 }
 
 static void kvm_dirty_throttle_query_reaper(DirtyReaperInfo *info)
@@ -220,6 +218,7 @@ void kvm_dirty_throttle_init(KVMState *s)
         .look = kvm_dirty_throttle_look_all,
         .wake = kvm_dirty_throttle_wake_all,
         .rest = kvm_dirty_throttle_rest,
+        .new_epoch = kvm_dirty_epoch,
         .query_reaper = kvm_dirty_throttle_query_reaper,
     };
 

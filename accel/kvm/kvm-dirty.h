@@ -29,7 +29,7 @@ typedef struct KVMDirtyVcpu {
     QLIST_ENTRY(KVMDirtyVcpu) next;
     /* NULL: there are no rings */
     struct kvm_dirty_gfn *gfns;
-    /* first entry not harvested; first one not looked at, never behind it */
+    /* first entry not harvested; first one not looked at, at least fetch */
     uint32_t fetch;
     uint32_t looked;
     /* up to where it is being harvested, batch by batch; at least fetch */
@@ -37,13 +37,19 @@ typedef struct KVMDirtyVcpu {
     /* when it was last harvested; entries since creation */
     int64_t reaped_ns;
     uint64_t reaped_pages;
+    /* the latter when the vCPU last went on after its ring had been full */
+    uint64_t full_reaped_pages;
     /*
-     * pages that were clean when they were harvested, since creation; without
-     * a ring, pages counted by KVM while they were being watched
+     * KVM has overrun the ring, so that a gap comes before its next entry; so
+     * many entries of the gap are still to be handed back
+     */
+    bool overrun;
+    uint32_t gap;
+    /*
+     * pages charged since creation; without a ring, pages counted by KVM while
+     * they were being watched
      */
     uint64_t dirtied_pages;
-    /* pages looked at but not harvested, clean in the slot's bitmap */
-    uint64_t pending_pages;
 
     /*
      * The vCPU has a quota.  KVM's count of the pages it has dirtied, as of
@@ -62,6 +68,13 @@ typedef struct KVMDirtyVcpu {
     timer_t timer;
     bool has_timer;
     int64_t look_at_ns;
+
+    /* Atomic: KVM_RUN begun and ended, so odd in between; by its thread */
+    uint32_t runs;
+    /* under the BQL: the run whose end is waited for; even: none */
+    uint32_t awaited_run;
+    /* Atomic: the vCPU was kicked only to leave the guest. */
+    bool leave_due;
 
     /* Atomic: the vCPU has to look at its ring before it enters the guest. */
     bool look_due;
@@ -92,16 +105,44 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu);
  * kvm_dirty_ring_look: how much a vCPU has dirtied
  *
  * Reads the shared ring only: no ioctl, nothing is write-protected again, no
- * page gets lost or found.  Called under kvm_slots_lock(), from any thread.
+ * page gets lost or found.  What has come into the ring is charged; but not
+ * while a sync that begins an epoch is under way.  Called under
+ * kvm_slots_lock(), from any thread.
  *
- * Returns: pages newly dirtied since the vCPU was created
+ * Returns: pages charged since the vCPU was created
  */
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d);
 
+/* What goes to the thread that resets rings, and comes back from it */
+typedef struct KVMDirtyReset {
+    /* Atomic: so many entries are to be reset, 0: nothing is to be done. */
+    uint64_t pages;
+    QemuEvent wanted;
+    QemuEvent done;
+    /* of those, KVM does not find so many */
+    uint64_t left;
+    /* none of their pages was left writable */
+    bool complete;
+    /* Under kvm_slots_lock(): pages may have been left writable. */
+    bool suspect;
+} KVMDirtyReset;
+
 /* What all vCPUs have in common */
 typedef struct KVMDirtyTracking {
-    /* Under kvm_slots_lock(): all vCPUs that can dirty memory. */
+    /*
+     * All vCPUs that can dirty memory.  Changed under the BQL and
+     * kvm_slots_lock(), so either of them is enough to read it.
+     */
     QLIST_HEAD(, KVMDirtyVcpu) vcpus;
+    KVMDirtyReset reset;
+    /*
+     * Written under the BQL.  Atomic: vCPUs are kept out of the guest, until
+     * released; somebody waits for vCPUs to leave it, which set left.
+     */
+    bool held;
+    bool awaited;
+    QemuEvent released;
+    QemuEvent left;
     /* Under kvm_slots_lock(). */
     DirtyReaperInfo reaped;
     /* A ring was full.  Posted only by who sets woken, which is atomic. */
@@ -111,6 +152,13 @@ typedef struct KVMDirtyTracking {
     bool can_quota;
     /* Under kvm_slots_lock(): vCPUs have quotas. */
     bool has_quotas;
+    /* Under kvm_slots_lock(): somebody wants to know who dirties memory. */
+    bool charging;
+    /*
+     * Under kvm_slots_lock(): a sync that begins an epoch is under way.  What
+     * is in the rings, and is not harvested for it, belongs to that epoch.
+     */
+    bool epoch_due;
 } KVMDirtyTracking;
 
 extern KVMDirtyTracking kvm_dirty_tracking;
@@ -150,12 +198,116 @@ void kvm_dirty_ring_reap_locked(KVMState *s, KVMDirtyVcpu *d);
 
 /*
  * Get every page dirtied so far into the slots' bitmaps.  With the BQL held,
- * not under kvm_slots_lock().
+ * not under kvm_slots_lock().  Before the bitmaps are read out,
+ * kvm_dirty_reset_repair() has to be called under that lock.
+ *
+ * @epoch_due: kvm_dirty_epoch_locked() will be called when the bitmaps are
+ *             read out
  */
-void kvm_dirty_ring_flush(KVMState *s);
+void kvm_dirty_ring_flush(KVMState *s, bool epoch_due);
 
 /* A vCPU has left KVM_RUN because its ring is full.  In its thread, no BQL. */
 void kvm_dirty_ring_full(CPUState *cpu);
+
+/* kvm-dirty-charge.c */
+
+/*
+ * Charge a vCPU for a page that it has dirtied, unless somebody was in this
+ * epoch.  Under kvm_slots_lock().
+ *
+ * @mem: the slot, whose memory is being logged
+ * @offset: the page in it
+ */
+void kvm_dirty_charge(KVMDirtyVcpu *d, KVMSlot *mem, uint64_t offset);
+
+/**
+ * kvm_dirty_epoch_locked: let every page count again
+ *
+ * Under kvm_slots_lock().
+ *
+ * Returns: what to free when the lock has been given up
+ */
+GPtrArray *kvm_dirty_epoch_locked(KVMState *s);
+
+/* The same, and harvest all rings; not under kvm_slots_lock(), no BQL. */
+void kvm_dirty_epoch(void);
+
+/* Nobody wants to know any more.  Not under kvm_slots_lock(). */
+void kvm_dirty_charge_stop(KVMState *s);
+
+/* kvm-dirty-reset.c */
+
+/* Start the thread that resets rings; once, from kvm_init(). */
+void kvm_dirty_reset_init(KVMState *s);
+
+/**
+ * kvm_dirty_reset: have KVM write-protect what was harvested
+ *
+ * @pages: how many entries were handed back to KVM
+ *
+ * Called under kvm_slots_lock(), from any thread.  Pages may be left writable
+ * nevertheless; kvm_dirty_reset_repair() then has something to do.
+ *
+ * Returns: how many of the entries KVM does not find, 0 unless it has overrun a
+ * ring meanwhile
+ */
+uint64_t kvm_dirty_reset(uint64_t pages);
+
+/*
+ * Write-protect what resets may have left writable.  Called with the BQL held,
+ * under kvm_slots_lock(), which must be held until the bitmaps of slots have
+ * been read out: so no reset comes in between.
+ */
+void kvm_dirty_reset_repair(KVMState *s);
+
+/* kvm-dirty-hold.c */
+
+/* Once, from kvm_init(). */
+void kvm_dirty_hold_init(void);
+
+/*
+ * Wait until each vCPU has been outside KVM_RUN at least for a moment, so that
+ * KVM has told of all that it had dirtied.  With the BQL held.
+ */
+void kvm_dirty_vcpus_leave(void);
+
+/*
+ * Wait until all vCPUs are outside KVM_RUN, and keep them there until they are
+ * released.  The BQL must be held from the one call to the other.
+ */
+void kvm_dirty_vcpus_hold(void);
+void kvm_dirty_vcpus_release(void);
+
+/* What kvm_dirty_vcpu_enter() does when vCPUs are held. */
+void kvm_dirty_vcpu_wait(CPUState *cpu);
+
+/* Either who holds or waits sees the new count, or the caller sees that. */
+static inline void kvm_dirty_vcpu_count(CPUState *cpu)
+{
+    KVMDirtyVcpu *d = cpu->kvm_dirty;
+
+    qatomic_store_release(&d->runs, d->runs + 1);
+    /* Pairs with kvm_dirty_vcpus_leave(). */
+    smp_mb();
+}
+
+/* The vCPU has left KVM_RUN.  In its thread, no BQL. */
+static inline void kvm_dirty_vcpu_left(CPUState *cpu)
+{
+    kvm_dirty_vcpu_count(cpu);
+    if (unlikely(qatomic_read(&kvm_dirty_tracking.awaited))) {
+        qemu_event_set(&kvm_dirty_tracking.left);
+    }
+}
+
+/* The vCPU will call KVM_RUN now, without taking a lock.  As above. */
+static inline void kvm_dirty_vcpu_enter(CPUState *cpu)
+{
+    kvm_dirty_vcpu_count(cpu);
+    if (unlikely(qatomic_read(&kvm_dirty_tracking.held))) {
+        kvm_dirty_vcpu_wait(cpu);
+    }
+}
 
 /* kvm-dirty-reaper.c */
 

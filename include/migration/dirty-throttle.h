@@ -12,7 +12,7 @@
 
 struct DirtyThrottleInfo;
 
-/* Limits that can be set, in MB/s (2^20 bytes a second). */
+/* Limits that there can be, in MB/s (2^20 bytes a second). */
 #define DIRTY_LIMIT_MIN_MBPS 1
 #define DIRTY_LIMIT_MAX_MBPS (1ULL << 32)
 
@@ -46,10 +46,8 @@ typedef struct DirtyThrottleOps {
     /*
      * Call dirty_throttle_charge() for every vCPU, and make those that run
      * while they owe a penalty leave the guest.  Any thread; takes no BQL.
-     *
-     * Returns: how many of the pages charged no dirty sync could find yet
      */
-    uint64_t (*look)(void);
+    void (*look)(void);
     /*
      * Wake vCPUs that sleep for longer than dirty_throttle_penalty() says
      * now.  Any thread; takes no BQL.
@@ -60,6 +58,11 @@ typedef struct DirtyThrottleOps {
      * the throttle thread; takes no BQL.
      */
     void (*rest)(void);
+    /*
+     * Let pages count again that were charged before.  Only with rings.
+     * Called by the throttle thread; takes no BQL.
+     */
+    void (*new_epoch)(void);
     /* Only with rings.  Any thread; takes no BQL. */
     void (*query_reaper)(DirtyReaperInfo *info);
 } DirtyThrottleOps;
@@ -95,8 +98,15 @@ bool dirty_throttle_in_service(void);
  */
 void dirty_throttle_vcpu_reset(int cpu_index);
 
-/* Count an exit because of a full ring.  Any thread, no BQL needed. */
-void dirty_throttle_ring_full(int cpu_index);
+/**
+ * dirty_throttle_ring_full: a vCPU has stopped because its ring is full
+ *
+ * @cpu_index: the vCPU
+ * @fill: entries that there were in the ring then; 0 if that is not known
+ *
+ * Any thread, no BQL needed.
+ */
+void dirty_throttle_ring_full(int cpu_index, uint32_t fill);
 
 /* Capabilities were set, or have their first values.  With the BQL held. */
 void dirty_throttle_capabilities_changed(void);
@@ -121,6 +131,20 @@ bool dirty_throttle_adaptive_reaper(void);
  */
 bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
                              int64_t age_ns, int64_t *next_ns);
+
+/**
+ * dirty_throttle_sync_begins_epoch: is it the migration that syncs now?
+ *
+ * For an accelerator with rings, which then lets pages count again.  Called in
+ * the thread that syncs, not under locks of the accelerator's.
+ */
+bool dirty_throttle_sync_begins_epoch(void);
+
+/*
+ * All that vCPUs have been charged by now belongs to past epochs.  Only with
+ * rings.  Any thread, no BQL needed; no vCPU is charged at the same time.
+ */
+void dirty_throttle_epoch_began(void);
 
 /**
  * dirty_throttle_charge: tell what a vCPU has dirtied so far
@@ -194,8 +218,8 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
  *
  * Called with the BQL held.
  *
- * Returns: NULL unless a capability asks for throttling vCPUs; the caller
- * frees it
+ * Returns: NULL unless a migration is in precopy, and with a capability of the
+ * dirty throttle; the caller frees it
  */
 struct DirtyThrottleInfo *dirty_throttle_query_migration(void);
 
@@ -205,7 +229,8 @@ void dirty_throttle_print(Monitor *mon, const struct DirtyThrottleInfo *info);
 /**
  * dirty_throttle_migration_begin: an outgoing precopy migration starts
  *
- * Migration thread, before the first dirty sync; no BQL.
+ * Migration thread, before the first dirty sync; no BQL.  The thread keeps the
+ * migration object from going away until dirty_throttle_migration_end().
  */
 void dirty_throttle_migration_begin(void);
 
@@ -243,7 +268,10 @@ void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
                                        uint64_t switchover_bytes,
                                        int64_t window_ms);
 
-/* Whether the migration leaves the guest's speed to the dirty throttle. */
+/*
+ * Whether the migration leaves the guest's speed to the dirty throttle.
+ * Migration thread.
+ */
 bool dirty_throttle_migration_in_charge(void);
 
 /* Whether the limit of a migration is in force now.  With the BQL held. */

@@ -67,6 +67,13 @@ int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages)
  */
 #define RING_PUT_OFF_NS 8000000000LL
 
+/*
+ * KVM calls a ring full when so many entries are free, for a vCPU may dirty
+ * some more pages before it leaves the guest: 64, and 512 if the processor
+ * logs pages by itself.
+ */
+#define RING_RESERVED_PAGES (64 + 512)
+
 /* It does not rest that is more than a sixteenth beyond where it did. */
 static bool ring_pace_rests(const DirtyRingPace *p, uint32_t fill)
 {
@@ -100,10 +107,26 @@ void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
     p->entries = MAX(entries, p->entries);
 }
 
-void dirty_ring_pace_full(DirtyRingPace *p, int64_t now_ns)
+void dirty_ring_pace_full(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
+                          int64_t now_ns)
 {
+    /* A ring has more entries than are reserved, 256 at least. */
+    uint32_t reserved = MIN(RING_RESERVED_PAGES, ring_pages / 4 * 3);
+
     p->rest_pages = 0;
     p->put_off_ns = now_ns;
+    /*
+     * The fewest count: what the processor has logged may be in it, or not.
+     * Fewer than KVM leaves are what somebody's harvest has left.
+     */
+    if (fill >= ring_pages - reserved) {
+        p->full_pages = p->full_pages ? MIN(p->full_pages, fill) : fill;
+    }
+}
+
+uint32_t dirty_ring_pace_room(const DirtyRingPace *p, uint32_t ring_pages)
+{
+    return p->full_pages ? MIN(p->full_pages, ring_pages) : ring_pages;
 }
 
 /*
@@ -115,7 +138,8 @@ void dirty_ring_pace_full(DirtyRingPace *p, int64_t now_ns)
 static int64_t ring_pace_lasts_ns(const DirtyRingPace *p, uint32_t fill,
                                   uint32_t ring_pages)
 {
-    uint32_t threshold = ring_pages - ring_pages / 4;
+    uint32_t room = dirty_ring_pace_room(p, ring_pages);
+    uint32_t threshold = room - room / 4;
 
     if (fill >= threshold) {
         return 0;
@@ -137,8 +161,8 @@ bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
      * the next look.  Below a quarter, waiting is safe for it; and what fills
      * faster will be full at times anyway, but is not harvested for little.
      */
-    if (fill < ring_pages / 4 || lasts_ns >= DIRTY_REAP_MIN_NS ||
-        ring_pace_rests(p, fill)) {
+    if (fill < dirty_ring_pace_room(p, ring_pages) / 4 ||
+        lasts_ns >= DIRTY_REAP_MIN_NS || ring_pace_rests(p, fill)) {
         return false;
     }
     if (!p->put_off_ns || p->looked_ns - p->put_off_ns >= RING_PUT_OFF_NS) {

@@ -84,6 +84,8 @@ typedef struct DirtyRingPace {
     uint64_t entries;
     /* the fastest it has filled of late, in entries/s */
     uint64_t peak_pps;
+    /* the fewest entries with which it was full, 0: it has not been */
+    uint32_t full_pages;
     /*
      * It fills no further than this: what is written again and again has
      * room.  0: nothing of that kind is known.
@@ -105,15 +107,26 @@ typedef struct DirtyRingPace {
 void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
                           int64_t now_ns);
 
-/* The ring was full before it was found to be due. */
-void dirty_ring_pace_full(DirtyRingPace *p, int64_t now_ns);
+/**
+ * dirty_ring_pace_full: the ring was full before it was found to be due
+ *
+ * @p: learns how many entries there is room for
+ * @fill: entries not harvested yet; 0 if it may have been harvested since
+ * @ring_pages: entries it has, 4..2^32
+ * @now_ns: the time
+ */
+void dirty_ring_pace_full(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
+                          int64_t now_ns);
+
+/* Entries with which the ring is full for all that is known, 1..@ring_pages. */
+uint32_t dirty_ring_pace_room(const DirtyRingPace *p, uint32_t ring_pages);
 
 /**
  * dirty_ring_pace_due: does a ring have to be harvested now?
  *
  * @p: how fast it fills
  * @fill: entries not harvested yet, 0..@ring_pages
- * @ring_pages: entries it has room for, 4..2^32
+ * @ring_pages: entries it has, 4..2^32
  * @age_ns: how long ago it was harvested
  *
  * A full ring stops its vCPU, and a harvest costs a fault for every page that

@@ -20,9 +20,6 @@ class StockTest(MigrateTest):
         vm = self.source(ROLES, ring=0)
         with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
             vm.limit(1, cpu_index=0)
-        for name in ("dirty-limit", "dirty-quota"):
-            with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
-                vm.set_capabilities(name)
 
 
 if __name__ == "__main__":

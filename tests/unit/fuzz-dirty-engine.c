@@ -506,8 +506,12 @@ static void fuzz_ring(Fuzz *f, Vcpu *c)
     c->entries += more;
     c->fill = MIN(c->fill + more, f->ring_pages);
     if (take(b) % 4 == 0) {
-        dirty_ring_pace_full(&c->ring, f->now_ns);
+        dirty_ring_pace_full(&c->ring, take(b) % 2 ? c->fill : 0,
+                             f->ring_pages, f->now_ns);
     }
+    g_assert_cmpuint(dirty_ring_pace_room(&c->ring, f->ring_pages), >, 0);
+    g_assert_cmpuint(dirty_ring_pace_room(&c->ring, f->ring_pages), <=,
+                     f->ring_pages);
     dirty_ring_pace_look(&c->ring, c->entries, c->fill, f->now_ns);
     due = dirty_ring_pace_due(&c->ring, c->fill, f->ring_pages, age_ns);
     g_assert_true(!due || c->fill);

@@ -87,6 +87,8 @@ static void test_any_input_stays_in_range(void)
 typedef struct Ring {
     DirtyRingPace pace;
     uint32_t ring_pages;
+    /* KVM calls it full then; 0: when there are ring_pages entries */
+    uint32_t full_pages;
     uint64_t entries;
     uint32_t fill;
     int64_t now_ns, reaped_ns;
@@ -105,6 +107,7 @@ static unsigned ring_price(int64_t ns)
 /* Write at this rate for so long, while the reaper does what it has to do. */
 static void ring_run(Ring *r, uint64_t pps, int64_t run_ns)
 {
+    uint32_t full_pages = r->full_pages ?: r->ring_pages;
     int64_t end_ns = r->now_ns + run_ns;
 
     while (r->now_ns < end_ns) {
@@ -132,11 +135,12 @@ static void ring_run(Ring *r, uint64_t pps, int64_t run_ns)
         more = pps * (next_ns / 1000) / 1000000;
         r->now_ns += next_ns;
         r->entries += more;
-        if (r->fill + more >= r->ring_pages) {
+        if (r->fill + more >= full_pages) {
             /* the vCPU has harvested it and went on */
             r->full++;
-            dirty_ring_pace_full(&r->pace, r->now_ns);
-            more = (r->fill + more) % r->ring_pages;
+            dirty_ring_pace_full(&r->pace, full_pages, r->ring_pages,
+                                 r->now_ns);
+            more = (r->fill + more) % full_pages;
             r->fill = 0;
             r->reaped_ns = r->now_ns;
         }
@@ -242,7 +246,7 @@ static void test_ring_of_a_small_hot_set(void)
 
     dirty_ring_pace_look(&p, 0, 0, 1);
     dirty_ring_pace_look(&p, 10000, 1023, 10 * MS);
-    dirty_ring_pace_full(&p, 10 * MS);
+    dirty_ring_pace_full(&p, 0, 4096, 10 * MS);
     g_assert_false(dirty_ring_pace_due(&p, 1023, 4096, 100 * MS));
     g_assert_true(dirty_ring_pace_due(&p, 1024, 4096, 100 * MS));
 }
@@ -299,7 +303,7 @@ static void test_ring_of_a_pause_is_no_rest(void)
 
     dirty_ring_pace_look(&p, 0, 0, 1000 * MS);
     dirty_ring_pace_look(&p, 2000, 2000, 1010 * MS);
-    dirty_ring_pace_full(&p, 1005 * MS);
+    dirty_ring_pace_full(&p, 0, 4096, 1005 * MS);
     dirty_ring_pace_look(&p, 2000, 2000, 1020 * MS);
     g_assert_cmpuint(p.rest_pages, ==, 0);
 }
@@ -331,7 +335,7 @@ static void test_ring_full_at_rest(void)
 {
     DirtyRingPace p = { .rest_pages = 2048 };
 
-    dirty_ring_pace_full(&p, 1000 * MS);
+    dirty_ring_pace_full(&p, 0, 4096, 1000 * MS);
     g_assert_cmpuint(p.rest_pages, ==, 0);
     dirty_ring_pace_look(&p, 0, 0, 1000 * MS);
     dirty_ring_pace_look(&p, 2000, 2000, 1010 * MS);
@@ -351,6 +355,51 @@ static void test_ring_look_twice_at_once(void)
     /* and what came meanwhile is not lost to the next look */
     dirty_ring_pace_look(&p, 3000, 3000, 20 * MS);
     g_assert_cmpuint(p.peak_pps, >, 190000);
+}
+
+/* Of 1024 entries KVM may keep 64, and the processor's buffer 512. */
+static void test_ring_that_is_full_early(void)
+{
+    for (int lasts_ms = 20; lasts_ms < 500; lasts_ms += 7) {
+        Ring r = { .ring_pages = 1024, .full_pages = 448, .now_ns = 1 };
+        uint64_t pps = r.full_pages * 1000 / (lasts_ms + 1);
+
+        /* until it is full, which tells how many entries that are */
+        while (!r.full) {
+            g_assert_cmpint(r.now_ns, <, 10000 * MS);
+            ring_run(&r, pps, 10 * MS);
+        }
+        /* from then on it is harvested in time, once the rate is known */
+        ring_run(&r, pps, 100 * MS);
+        ring_forget_what_happened(&r);
+        ring_run(&r, pps, 4000 * MS);
+        g_assert_cmpuint(r.full, ==, 0);
+    }
+}
+
+/* Whoever harvests it between its exit and the count spoils the latter. */
+static void test_ring_full_of_too_few(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_full(&p, 447, 1024, 1 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 1024), ==, 1024);
+    dirty_ring_pace_full(&p, 960, 1024, 2 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 1024), ==, 960);
+    dirty_ring_pace_full(&p, 448, 1024, 3 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 1024), ==, 448);
+    /* the processor's buffer is emptied into it, whatever is in there */
+    dirty_ring_pace_full(&p, 700, 1024, 4 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 1024), ==, 448);
+    dirty_ring_pace_full(&p, 0, 1024, 5 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 1024), ==, 448);
+
+    /* in the smallest ring there is no room for such a buffer */
+    p = (DirtyRingPace) { 0 };
+    dirty_ring_pace_full(&p, 63, 256, 1 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 256), ==, 256);
+    dirty_ring_pace_full(&p, 192, 256, 2 * MS);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 256), ==, 192);
 }
 
 /* However fast it was, after eight quiet seconds it is forgotten. */
@@ -385,6 +434,11 @@ static void test_ring_any_input_stays_in_range(void)
                         (1LL << g_test_rand_int_range(0, 14)));
         entries = g_test_rand_bit() ?
                   entries + ((uint64_t)(uint32_t)g_test_rand_int() << 8) : 0;
+        if (!g_test_rand_int_range(0, 10)) {
+            dirty_ring_pace_full(&p, fill, ring_pages, now_ns);
+        }
+        g_assert_cmpuint(dirty_ring_pace_room(&p, ring_pages), >, 0);
+        g_assert_cmpuint(dirty_ring_pace_room(&p, ring_pages), <=, ring_pages);
         dirty_ring_pace_look(&p, entries, fill, now_ns);
         next_ns = dirty_ring_pace_next_ns(&p, fill, ring_pages, age_ns);
         g_assert_cmpint(next_ns, >=, DIRTY_REAP_MIN_NS);
@@ -420,6 +474,10 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-pace/ring/large-hot-set",
                     test_ring_of_a_large_hot_set);
     g_test_add_func("/dirty-pace/ring/full-at-rest", test_ring_full_at_rest);
+    g_test_add_func("/dirty-pace/ring/full-early",
+                    test_ring_that_is_full_early);
+    g_test_add_func("/dirty-pace/ring/full-of-too-few",
+                    test_ring_full_of_too_few);
     g_test_add_func("/dirty-pace/ring/twice", test_ring_look_twice_at_once);
     g_test_add_func("/dirty-pace/ring/forgotten",
                     test_ring_of_a_fast_writer_is_forgotten);

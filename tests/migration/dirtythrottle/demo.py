@@ -6,29 +6,29 @@
 #
 
 """
-Migrate a guest that dirties memory faster than the link can carry it: first
-without a throttle, then with the migration capability 'dirty-limit'.
+Migrate a guest that dirties memory faster than the link can carry it: without
+a throttle, with 'auto-converge', and with 'dirty-quota', side by side.
 """
 
 import argparse
-import contextlib
 import os
 import shutil
 import sys
 import time
 
+from dataclasses import replace
 from typing import Callable, Sequence
 
 from dirtythrottle import measure, probe, table
 from dirtythrottle.experiments import (
-    BEFORE_SECONDS, Figures, Run, cost_to_guest, errors_at
+    GIVE_UP_SECONDS, Figures, Run, cost_to_guest, errors_at, prepared
 )
-from dirtythrottle.migration import Migration
-from dirtythrottle.scenario import DIRTY_LIMIT, NONE, Scenario, Throttle
-from dirtythrottle.timeline import Progress, Sampler, Timeline
-from dirtythrottle.vm import StressVM, TimeLimit, exit_on_signals
+from dirtythrottle.scenario import (
+    AUTO_CONVERGE, DIRTY_LIMIT, DIRTY_QUOTA, NONE, Scenario, Throttle
+)
+from dirtythrottle.timeline import Progress
+from dirtythrottle.vm import TimeLimit, exit_on_signals
 
-GIVE_UP_SECONDS = 60
 PASSES_AT_DESTINATION = 2
 
 TTY_SECONDS = 0.1
@@ -74,96 +74,60 @@ def status_line(run: Run, begin: float, progress: Progress) -> str:
         speeds.append("%s %3s%%" % (
             role.kind, "-" if kept is None else "%.0f" % kept))
     written = measure.mb(measure.rate(recent, 0))
-    limits = [entry["limit-rate"] for entry in run.src.limits()]
-    return "%5.1f s %4d MiB left, %s MB/s written, %s, %s" % (
+    return "%5.1f s %4d MiB left, %s MB/s written, %s" % (
         progress.time - begin, progress.ram("remaining") // measure.MIB,
-        "  -" if written is None else "%3.0f" % written, ", ".join(speeds),
-        "limit %d MB/s" % min(limits) if limits else "no limit")
+        "  -" if written is None else "%3.0f" % written, ", ".join(speeds))
 
 
-class Demo:
-    def __init__(self, binary: str, accel: str, ring: int,
-                 scenario: Scenario) -> None:
-        self._binary = binary
-        self._accel = accel
-        self._ring = ring
-        self._scenario = scenario
-        self._screen = Screen()
-        self.say = self._screen.say
-        self._stack = contextlib.ExitStack()
-        self._timeline = Timeline()
-        self._before: list[float | None] = []
+def migrate(binary: str, accel: str, scenario: Scenario, throttle: Throttle,
+            seconds: float, screen: Screen) -> Figures:
+    """Migrate for at most @seconds; cancelled if that was not enough"""
+    with prepared(binary, scenario, throttle, accel=accel) as run:
+        screen.say("\n%s: vCPU 0 writes %.0f MB/s, the link carries %d MB/s."
+                   % (throttle.name, measure.mb(run.before[0]), scenario.link))
+        begin = run.begin()
+        last = run.migration.watch(seconds, lambda progress: screen.show(
+            lambda: status_line(run, begin, progress)))
+        end = time.monotonic()
+        screen.show(
+            lambda: status_line(run, begin, run.timeline.progress[-1]),
+            last=True)
+        figures = cost_to_guest(run, throttle, begin, end)
+        if last is None:
+            took = run.migration.cancel()
+            screen.say("Cancelled, which took %.0f ms." % (took * 1000))
+        elif last.status == "completed":
+            figures["total s"] = last.info["total-time"] / 1000
+            figures["downtime ms"] = last.info["downtime"]
+            dst = run.migration.dst.guest
+            dst.wait_up()
+            figures["errors"] = errors_at(
+                dst, PASSES_AT_DESTINATION, GIVE_UP_SECONDS)
+        else:
+            raise TimeLimit("migration %s: %s" % (
+                last.status, last.info.get("error-desc", "-")))
+        return figures
 
-    def __enter__(self) -> "Demo":
-        self._stack.__enter__()
-        return self
 
-    def __exit__(self, *args: object) -> None:
-        self._stack.__exit__(*args)
+def cell(name: str, figures: Figures) -> str:
+    if name == "total s" and name not in figures:
+        return "no end in sight"
+    return table.number(figures.get(name))
 
-    def boot(self) -> None:
-        self._src = self._stack.enter_context(StressVM(
-            self._binary, self._scenario.roles, self._ring, self._accel))
-        self._src.boot()
-        self._stack.enter_context(Sampler(self._src.guest, self._timeline))
-        time.sleep(BEFORE_SECONDS)
-        self._before = [measure.rate(self._timeline.samples, i)
-                        for i in range(len(self._scenario.roles))]
-        self._screen.say("The guest is up: vCPU 0 writes %.0f MB/s, the link "
-                         "carries %d MB/s." % (measure.mb(self._before[0]),
-                                               self._scenario.link))
 
-    def migrate(self, throttle: Throttle, seconds: float) -> Figures:
-        """Migrate for at most @seconds; cancelled if that was not enough"""
-        with StressVM(self._binary, self._scenario.roles, self._ring,
-                      self._accel, incoming=True) as dst:
-            dst.launch()
-            migration = Migration(
-                self._src, dst, self._scenario.link, self._scenario.downtime,
-                throttle.capabilities,
-                throttle.all_parameters(self._scenario.limit), self._timeline)
-            run = Run(self._src, migration, self._timeline, self._before)
-            begin = run.begin()
-            last = migration.watch(seconds, lambda progress: self._screen.show(
-                lambda: status_line(run, begin, progress)))
-            end = time.monotonic()
-            self._screen.show(
-                lambda: status_line(run, begin, self._timeline.progress[-1]),
-                last=True)
-            figures = cost_to_guest(run, throttle, begin, end)
-            if last is None:
-                took = migration.cancel()
-                self._screen.say("Cancelled, which took %.0f ms."
-                                 % (took * 1000))
-            elif last.status == "completed":
-                figures["total s"] = last.info["total-time"] / 1000
-                figures["downtime ms"] = last.info["downtime"]
-                dst.guest.wait_up()
-                figures["errors"] = errors_at(
-                    dst.guest, PASSES_AT_DESTINATION, GIVE_UP_SECONDS)
-            else:
-                raise TimeLimit("migration %s: %s" % (
-                    last.status, last.info.get("error-desc", "-")))
-            return figures
-
-    def summary(self, results: dict[str, Figures]) -> None:
-        kept = [("vCPU %d (%s) kept, %%" % (i, role.kind),
-                 "%d %s kept %%" % (i, role.kind))
-                for i, role in enumerate(self._scenario.roles)]
-        rows = [("total time, s", "total s"), ("downtime, ms", "downtime ms"),
-                *kept, ("longest stall, ms", "stall ms"),
-                ("errors at the destination", "errors")]
-        lines = [["", *results]]
-        for title, name in rows:
-            lines.append([title] + [
-                self._cell(name, figures) for figures in results.values()])
-        self._screen.say("\n" + table.aligned(lines))
-
-    @staticmethod
-    def _cell(name: str, figures: Figures) -> str:
-        if name == "total s" and name not in figures:
-            return "no end in sight"
-        return table.number(figures.get(name))
+def summary(scenario: Scenario, results: dict[str, Figures]) -> str:
+    """What each throttle has come to, side by side"""
+    kept = [("vCPU %d (%s) kept, %%" % (i, role.kind),
+             "%d %s kept %%" % (i, role.kind))
+            for i, role in enumerate(scenario.roles)]
+    rows = [("total time, s", "total s"), ("downtime, ms", "downtime ms"),
+            *kept, ("longest stall, ms", "stall ms"),
+            ("errors at the destination", "errors")]
+    lines = [["", *results]]
+    for title, name in rows:
+        lines.append([title] + [
+            cell(name, figures) for figures in results.values()])
+    return table.aligned(lines)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -172,44 +136,45 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
                         help="QEMU (default: %(default)s)")
     parser.add_argument("--ring", type=int, default=4096,
                         help="entries of the dirty ring (default: 4096)")
-    parser.add_argument("--limit", type=int, default=25,
-                        help="MB/s for each vCPU (default: 25)")
+    parser.add_argument("--limit", type=int, metavar="N",
+                        help="show 'dirty-limit' as well, with N MB/s for "
+                        "each vCPU")
     parser.add_argument("--seconds", type=float, default=8,
                         help="of the first, hopeless attempt (default: 8)")
     return parser.parse_args(argv)
 
 
 def missing(args: argparse.Namespace) -> str | None:
-    """Why there can be no throttling here, or None"""
+    """Why single vCPUs cannot be throttled here, or None"""
     if not probe.kvm_available():
-        return ("This machine has no usable /dev/kvm, and TCG has no dirty "
-                "ring, so there is nothing to throttle with: only the first "
-                "part is shown.")
+        return "this machine has no usable /dev/kvm, and TCG has no dirty ring"
     if not probe.ring_available():
-        return ("This kernel's KVM has no dirty ring, so there is nothing to "
-                "throttle with: only the first part is shown.")
-    if not DIRTY_LIMIT.works_with(args.binary):
-        return ("This QEMU has no capability 'dirty-limit': only the first "
-                "part is shown.")
+        return "this kernel's KVM has no dirty ring"
+    if not DIRTY_QUOTA.works_with(args.binary):
+        return "this QEMU has no capability 'dirty-quota'"
     return None
 
 
 def demonstrate(args: argparse.Namespace) -> None:
     lack = missing(args)
-    if lack:
-        print(lack, flush=True)
     accel = "kvm" if probe.kvm_available() else "tcg"
-    ring = args.ring if probe.ring_available() else 0
-    results = {}
-    with Demo(args.binary, accel, ring, Scenario(limit=args.limit)) as demo:
-        demo.boot()
-        demo.say("\nMigration without a throttle:")
-        results["no throttle"] = demo.migrate(NONE, args.seconds)
-        if not lack:
-            demo.say("\nThe same with dirty-limit, %d MB/s for each vCPU:"
-                     % args.limit)
-            results["dirty-limit"] = demo.migrate(DIRTY_LIMIT, GIVE_UP_SECONDS)
-        demo.summary(results)
+    scenario = Scenario(ring=args.ring if probe.ring_available() else 0)
+    # What a throttle is given to find its way, and how long it may take
+    attempts = [(NONE, scenario, args.seconds),
+                (AUTO_CONVERGE, scenario, GIVE_UP_SECONDS)]
+    if lack:
+        print("%s: only what slows all vCPUs alike is shown."
+              % (lack[0].upper() + lack[1:]), flush=True)
+    else:
+        attempts.append((DIRTY_QUOTA, scenario, GIVE_UP_SECONDS))
+        if args.limit is not None:
+            attempts.append((DIRTY_LIMIT, replace(scenario, limit=args.limit),
+                             GIVE_UP_SECONDS))
+    screen = Screen()
+    results = {throttle.name: migrate(args.binary, accel, scenario, throttle,
+                                      seconds, screen)
+               for throttle, scenario, seconds in attempts}
+    screen.say("\n" + summary(scenario, results))
 
 
 def main(argv: Sequence[str]) -> int:

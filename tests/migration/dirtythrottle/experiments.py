@@ -12,10 +12,11 @@ nothing to measure.
 
 import contextlib
 import math
+import tempfile
 import time
 
 from dataclasses import dataclass
-from typing import Iterator, Protocol
+from typing import Any, Iterator, Protocol
 
 from guestperf.stressguest import Role, StressGuest
 
@@ -24,6 +25,7 @@ from dirtythrottle.migration import POLL_SECONDS, Migration
 from dirtythrottle.scenario import NONE, Scenario, Throttle
 from dirtythrottle.timeline import Sampler, Timeline
 from dirtythrottle.vm import StressVM, TimeLimit, wait_until
+from dirtythrottle.vnc import Viewer, server_args
 
 NEVER = math.inf
 
@@ -62,20 +64,27 @@ class Run:
 
 @contextlib.contextmanager
 def prepared(binary: str, scenario: Scenario, throttle: Throttle,
-             destination: bool = True) -> Iterator[Run]:
+             destination: bool = True, accel: str = "kvm") -> Iterator[Run]:
     """The guest works, the limit by command is set, nothing migrates yet"""
     with contextlib.ExitStack() as stack:
         timeline = Timeline()
-        src = stack.enter_context(
-            StressVM(binary, scenario.roles, scenario.ring,
-                     ram_mb=scenario.ram_mb))
+        where = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="dirtythrottle-"))
+
+        def vm(**options: Any) -> StressVM:
+            return stack.enter_context(StressVM(
+                binary, scenario.roles, scenario.ring, accel,
+                ram_mb=scenario.ram_mb, pv=scenario.pv,
+                display=scenario.display, **options))
+
+        src = vm(args=server_args(where) if scenario.viewed else ())
         dst = None
         if destination:
-            dst = stack.enter_context(StressVM(
-                binary, scenario.roles, scenario.ring, incoming=True,
-                ram_mb=scenario.ram_mb))
+            dst = vm(incoming=True)
             dst.launch()
         src.boot()
+        if scenario.viewed:
+            stack.enter_context(Viewer(where))
         stack.enter_context(Sampler(src.guest, timeline))
         time.sleep(BEFORE_SECONDS)
         before = [measure.rate(timeline.samples, i)
@@ -99,7 +108,7 @@ def errors_at(guest: StressGuest, passes: int, seconds: float) -> int:
     """Errors after every vCPU has walked its region @passes times more"""
     goals = [v.passes + passes for v in guest.vcpus()]
     wait_until("%d more passes over the guest's memory" % passes, seconds,
-               lambda: all(v.passes >= goal or v.role == "idle"
+               lambda: all(v.passes >= goal or not v.region_size
                            for v, goal in zip(guest.vcpus(), goals)))
     return sum(v.errors for v in guest.vcpus())
 

@@ -47,6 +47,9 @@ static struct kvm_run *runs[FDS];
 /* When this thread's vCPU left the guest for a full ring; 0: it did not */
 static __thread uint64_t full_ns, full_cpu_ns;
 
+/* Atomic: how many vCPUs have, and are not back yet */
+static unsigned waiting;
+
 static void find_real(void)
 {
     real_ioctl = (Ioctl *)dlsym(RTLD_NEXT, "ioctl");
@@ -124,11 +127,13 @@ static int run(int fd, void *argument)
             now_ns(CLOCK_THREAD_CPUTIME_ID) - full_cpu_ns);
         raise_to(&c->handled_max_ns, took_ns);
         full_ns = 0;
+        __atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
     }
     result = real_ioctl(fd, KVM_RUN, argument);
     if (result == 0 && fd < FDS && runs[fd] &&
         runs[fd]->exit_reason == KVM_EXIT_DIRTY_RING_FULL) {
         add(&c->full, 1);
+        __atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
         full_cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID);
         full_ns = now_ns(CLOCK_MONOTONIC);
     }
@@ -143,7 +148,7 @@ static int reset_rings(int fd, void *argument)
     if (result > 0) {
         add(&c->resets, 1);
         add(&c->reset_entries, result);
-        if (kvm_shim_in_reaper()) {
+        if (!__atomic_load_n(&waiting, __ATOMIC_RELAXED)) {
             add(&c->reaper_entries, result);
         }
     }

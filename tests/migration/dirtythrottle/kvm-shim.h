@@ -24,7 +24,10 @@ typedef struct KvmShimCounters {
     uint64_t handled_max_ns;
     /* calls of KVM_RESET_DIRTY_RINGS that reset any entries */
     uint64_t resets;
-    /* entries reset: pages write-protected again; and the reaper's part */
+    /*
+     * entries reset: pages write-protected again; and of those the reaper's:
+     * all that were reset while no vCPU waited because its ring was full
+     */
     uint64_t reset_entries;
     uint64_t reaper_entries;
     /* how often the reaper's wait was made a shorter one */

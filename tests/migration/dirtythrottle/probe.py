@@ -7,6 +7,7 @@
 import fcntl
 import functools
 import os
+import struct
 import subprocess
 
 from pathlib import Path
@@ -16,10 +17,20 @@ from qemu.machine import QEMUMachine
 # From linux/kvm.h
 _KVM_GET_API_VERSION = 0xae00
 _KVM_CHECK_EXTENSION = 0xae03
+_KVM_GET_SUPPORTED_CPUID = 0xc008ae05
 _KVM_CAP_DIRTY_LOG_RING = 192
 _KVM_CAP_DIRTY_QUOTA = 1000
 _KVM_API_VERSION = 12
 _RING_ENTRY_BYTES = 16
+
+# struct kvm_cpuid2, with more entries than there are leaves, and one of them
+_CPUID_HEADER = struct.Struct("2I")
+_CPUID_ENTRY = struct.Struct("10I")
+_CPUID_ENTRIES = 256
+
+# From asm/kvm_para.h: the leaf with KVM's features for guests, and two of them
+_KVM_CPUID_FEATURES = 0x40000001
+_KVM_STEAL_TIME_AND_PV_EOI = 1 << 5 | 1 << 6
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,6 +77,22 @@ def ring_available() -> int:
 def has_dirty_quota() -> bool:
     """Whether KVM has the dirty quota of this repository's kernel patch"""
     return _ask_kvm(_KVM_CHECK_EXTENSION, _KVM_CAP_DIRTY_QUOTA) > 0
+
+
+def has_paravirt() -> bool:
+    """Whether KVM writes steal time and ends of interrupts into guests"""
+    cpuid = bytearray(_CPUID_HEADER.pack(_CPUID_ENTRIES, 0).ljust(
+        _CPUID_HEADER.size + _CPUID_ENTRIES * _CPUID_ENTRY.size, b"\0"))
+    fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _KVM_GET_SUPPORTED_CPUID, cpuid)
+    finally:
+        os.close(fd)
+    # function, index, flags, eax, ...
+    features = {entry[0]: entry[3] for entry in
+                _CPUID_ENTRY.iter_unpack(cpuid[_CPUID_HEADER.size:])}
+    wanted = _KVM_STEAL_TIME_AND_PV_EOI
+    return features.get(_KVM_CPUID_FEATURES, 0) & wanted == wanted
 
 
 @functools.lru_cache(maxsize=None)

@@ -12,6 +12,8 @@ from guestperf.stressguest import Role
 from dirtythrottle.experiments import (
     Cancel, Converge, Experiment, Holds, Raise, Stop
 )
+from dirtythrottle.hostile import SCENARIO as HOSTILE_SCENARIO
+from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.scenario import (
     AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER,
@@ -95,6 +97,24 @@ def _quota_rows() -> list[Row]:
     ]
 
 
+def _guest_rows() -> list[Row]:
+    """What KVM and QEMU do by themselves costs nothing"""
+    # It draws so little that it matters to nobody but who looks at it
+    draws = (WRITER, READER, Role("screen", rate=100, pages=16))
+    sleeps = (WRITER, READER, Role("wakeups", rate=5000))
+    return [
+        Row("display-30hz", "screen looked at 30 times a second", Converge(),
+            Scenario(roles=draws, display="VGA", viewed=True), BY_ITSELF,
+            first=False),
+        Row("display-0hz", "the same, nobody looks", Converge(),
+            Scenario(roles=draws, display="VGA"), BY_ITSELF, first=False),
+        Row("wakeups-5000", "steal time, 5000 wakeups a second", Converge(),
+            Scenario(roles=sleeps, pv=True), BY_ITSELF, first=False),
+        Row("wakeups-5000-plain", "the same without steal time", Converge(),
+            Scenario(roles=sleeps), BY_ITSELF, first=False),
+    ]
+
+
 # What all writers of a row with the reaper dirty together, in pages/s: 234
 # MiB/s, less than half of what two cores can do
 _TOGETHER = 60000
@@ -159,4 +179,12 @@ def _scaling_rows() -> list[Row]:
     return rows
 
 
-ROWS = _limit_rows() + _quota_rows() + _reaper_rows() + _scaling_rows()
+def _hostile_rows() -> list[Row]:
+    """Where the guest does its worst, without a throttle and with"""
+    return [Row("hostile", "4 vCPUs at their worst, ring 1024", Hostile(),
+                HOSTILE_SCENARIO, (NONE, DIRTY_LIMIT, DIRTY_QUOTA),
+                first=False)]
+
+
+ROWS = (_limit_rows() + _quota_rows() + _guest_rows() + _reaper_rows() +
+        _scaling_rows() + _hostile_rows())

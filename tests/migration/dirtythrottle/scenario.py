@@ -69,3 +69,8 @@ class Scenario:
     # (seconds after the start, new link)
     link_changes: Sequence[tuple[float, float]] = ()
     ram_mb: int = RAM_MB
+    # KVM writes into the guest's memory
+    pv: bool = False
+    # A device that shows a picture, and whether anybody looks at it
+    display: str | None = None
+    viewed: bool = False

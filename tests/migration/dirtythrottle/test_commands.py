@@ -8,9 +8,10 @@ import time
 import unittest
 
 from guestperf.stressguest import Role
+from qemu.qmp import ExecuteError
 
 from dirtythrottle.base import (
-    EVENTUALLY, FAST, READER, SOON, WRITER, ThrottleTest
+    EVENTUALLY, FAST, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
 )
 from dirtythrottle.migration import Migration
 from dirtythrottle.vm import StressVM, wait_until
@@ -19,14 +20,9 @@ from dirtythrottle.vm import StressVM, wait_until
 # a machine that is busy with other things.
 INTERRUPTED_SECONDS = 1.0
 
-# Some KVM emulates firmware and makes an entry for each write, thousands
-# before it looks whether the ring is full. What overruns the ring is lost, and
-# KVM waits for it for ever. Firmware and loader make 16000 in all.
-FIRMWARE_RING = 65536
-
 
 class CommandTest(ThrottleTest):
-    needs = ("dirty-limit",)
+    needs = ("dirty-limit", "dirty-quota")
 
     def limited(self, limit: int = 1, **options) -> tuple[StressVM, float]:
         """A VM whose vCPUs are limited, and how fast vCPU 0 was before"""
@@ -99,6 +95,72 @@ class CommandTest(ThrottleTest):
         self.check_memory(dst)
         self.check_unlimited(dst, full)
 
+    def test_of_the_destination(self) -> None:
+        """What is set there before the guest comes holds from the first"""
+        # The link bears what it dirties
+        src = self.source((Role("writer", rate=5000, mb=32),))
+        full = self.rate(src)
+        dst = self.destination(src)
+        dst.limit(1)
+        Migration(src, dst).start().wait("completed", EVENTUALLY)
+        self.check_limits(src, {})
+        self.check_limits(dst, {0: 1})
+        dst.guest.wait_up(SOON)
+        self.wait_slow(dst, full)
+        dst.unlimit()
+        self.check_unlimited(dst, full)
+        self.check_memory(dst)
+
+    def test_during_a_migration(self) -> None:
+        """The operator may limit beside quotas, but not beside a limit"""
+        src = self.source()
+        full = self.rate(src)
+        migration = Migration(src, None, 50, 1, ["dirty-quota"],
+                              {"throttle_trigger_threshold": 100}).start()
+        wait_until("throttling", EVENTUALLY, lambda: migration.poll().info.get(
+            "dirty-throttle", {}).get("phase") == "throttling")
+        src.limit(1)
+        self.wait_slow(src, full)
+        src.unlimit()
+        migration.cancel()
+        self.check_unlimited(src, full)
+
+        src.set_capabilities("dirty-quota", state=False)
+        migration = self.throttled(src)
+        for change in (lambda: src.limit(1), src.unlimit,
+                       lambda: src.limit(0)):
+            with self.assertRaisesRegex(ExecuteError, "migration is running"):
+                change()
+        migration.cancel()
+        self.check_unlimited(src, full)
+
+    def test_figures_are_those_of_the_migration(self) -> None:
+        src, full = self.limited()
+        src.unlimit()
+        self.check_unlimited(src, full)
+
+        def told() -> dict | None:
+            return migration.poll().info.get("dirty-throttle")
+
+        # Nobody is penalised in the first pass, but rings get full
+        migration = Migration(src, link=LASTING_LINK,
+                              capabilities=["dirty-quota"]).start()
+        first = wait_until("told", SOON, told)
+        self.assertEqual([(vcpu["penalties"], vcpu["penalty-time"])
+                          for vcpu in first["vcpus"]], [(0, 0), (0, 0)])
+        wait_until("full rings", EVENTUALLY,
+                   lambda: told()["ring-full-exits"] > 50)
+        last = told()
+        migration.cancel()
+
+        migration.start()
+        again = wait_until("told", SOON, told)
+        self.assertLess(again["ring-full-exits"], last["ring-full-exits"])
+        self.assertLess(again["vcpus"][0]["ring-full-exits"],
+                        last["vcpus"][0]["ring-full-exits"])
+        for name in ("reaps", "pages", "new-pages", "time"):
+            self.assertLess(again["reaper"][name], last["reaper"][name], name)
+
     def test_migration_cancelled(self) -> None:
         src, full = self.limited(limit=20)
         migration = Migration(src, link=10, downtime=1).start()
@@ -110,7 +172,7 @@ class CommandTest(ThrottleTest):
         self.check_unlimited(src, full)
 
     def test_reset(self) -> None:
-        src, full = self.limited(ring=FIRMWARE_RING)
+        src, full = self.limited()
         src.guest.expect_boot()
         src.command("system_reset")
         src.guest.wait_up(SOON)
@@ -171,6 +233,8 @@ class SnapshotTest(ThrottleTest):
         src.limit(1)
         self.wait_slow(src, full)
         self.add_disk(src)
+        # A snapshot is no migration
+        src.set_capabilities("dirty-limit", "auto-converge")
         where = {"tag": "now", "vmstate": "disk", "devices": ["disk"]}
 
         src.command("snapshot-save", job_id="save", **where)

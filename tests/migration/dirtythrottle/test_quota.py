@@ -30,8 +30,63 @@ TOLERANCE = 0.5
 LASTING = 100
 
 
+class DeviceWriter:
+    """
+    What a device would do with DMA, done by QEMU itself at qtest's command
+
+    It writes @megabytes again and again in the memory above the regions of
+    the guest's vCPUs, every @seconds.
+    """
+
+    def __init__(self, path: str, megabytes: int, seconds: float):
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(1)
+        self._command = "memset 0x%x 0x%x 0x%%02x\n" % (300 * MIB,
+                                                        megabytes * MIB)
+        self._seconds = seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "DeviceWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.stop()
+        self._listener.close()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join(SOON)
+
+    def _run(self) -> None:
+        connection, _ = self._listener.accept()
+        answers = connection.makefile()
+        value = 0
+        while not self._done.wait(self._seconds):
+            value = (value + 1) % 256
+            try:
+                connection.sendall((self._command % value).encode())
+                while not answers.readline().startswith("OK"):
+                    pass
+            except OSError:
+                # QEMU has gone, and with it the test
+                break
+        connection.close()
+
+
 class QuotaTest(ThrottleTest):
     needs = ("dirty-quota",)
+
+    def device_source(self, roles: Sequence[Role], megabytes: int,
+                      seconds: float) -> tuple[StressVM, DeviceWriter]:
+        """A VM with a device that writes to memory by itself"""
+        path = os.path.join(self.enterContext(
+            tempfile.TemporaryDirectory(prefix="dirtythrottle-")), "qtest.sock")
+        device = self.enterContext(DeviceWriter(path, megabytes, seconds))
+        return self.source(roles, args=("-qtest", "unix:" + path,
+                                        "-qtest-log", "none")), device
 
     def start(self, src: StressVM, dst: StressVM | None = None,
               capabilities: Sequence[str] = (), link: float = 50,
@@ -220,62 +275,7 @@ class BudgetTest(QuotaTest):
         self.assertRegex(text, r"vcpu\[0\]: [\d.]+ MB/s, quota [\d.]+ MB/s")
 
 
-class DeviceWriter:
-    """
-    What a device would do with DMA, done by QEMU itself at qtest's command
-
-    It writes @megabytes again and again in the memory above the regions of
-    the guest's vCPUs, every @seconds.
-    """
-
-    def __init__(self, path: str, megabytes: int, seconds: float):
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        self._listener.listen(1)
-        self._command = "memset 0x%x 0x%x 0x%%02x\n" % (300 * MIB,
-                                                        megabytes * MIB)
-        self._seconds = seconds
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "DeviceWriter":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: Any) -> None:
-        self.stop()
-        self._listener.close()
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join(SOON)
-
-    def _run(self) -> None:
-        connection, _ = self._listener.accept()
-        answers = connection.makefile()
-        value = 0
-        while not self._done.wait(self._seconds):
-            value = (value + 1) % 256
-            try:
-                connection.sendall((self._command % value).encode())
-                while not answers.readline().startswith("OK"):
-                    pass
-            except OSError:
-                # QEMU has gone, and with it the test
-                break
-        connection.close()
-
-
 class FallbackTest(QuotaTest):
-
-    def qtest_source(self, roles: Sequence[Role], megabytes: int,
-                     seconds: float) -> tuple[StressVM, DeviceWriter]:
-        path = os.path.join(self.enterContext(
-            tempfile.TemporaryDirectory(prefix="dirtythrottle-")), "qtest.sock")
-        device = self.enterContext(DeviceWriter(path, megabytes, seconds))
-        vm = StressVM(self.binary, roles, ring=self.ring,
-                      args=("-qtest", "unix:" + path, "-qtest-log", "none"))
-        return self.enterContext(vm).boot(), device
 
     def wait_given_back(self, migration: Migration) -> None:
         """Wait until auto-converge does nothing, and is not asked to"""
@@ -290,7 +290,7 @@ class FallbackTest(QuotaTest):
     def start_with_busy_device(self, *capabilities: str
                                ) -> tuple[Migration, DeviceWriter]:
         """A migration that a device alone keeps from ending, past the start"""
-        src, device = self.qtest_source((Role("writer", rate=20, mb=16),), 16,
+        src, device = self.device_source((Role("writer", rate=20, mb=16),), 16,
                                         0.01)
         migration = self.start(src, capabilities=capabilities, link=50)
         wait_until("the first pass", EVENTUALLY, lambda: self.throttle(
@@ -339,7 +339,7 @@ class FallbackTest(QuotaTest):
 
     def test_devices_take_their_part(self) -> None:
         # A fifth of what each pass sends is the device's
-        src, _ = self.qtest_source((WRITER,), 16, 0.1)
+        src, _ = self.device_source((WRITER,), 16, 0.1)
         migration = self.start_lasting(src, link=50)
         self.wait_phase(migration, "throttling")
 

@@ -5,21 +5,18 @@
 #
 
 import os
-import shlex
-import tempfile
 import time
 import unittest
-
-from pathlib import Path
 
 from qemu.qmp.qmp_client import ExecuteError
 
 from guestperf.stressguest import Role, Vcpu
 
-from dirtythrottle import kvmshim, probe
+from dirtythrottle import probe
 from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.vm import StressVM, wait_until
+from dirtythrottle.shimtest import ShimTest
+from dirtythrottle.vm import PLUGGABLE, StressVM, wait_until
 
 # Small, so that rings are full and are reset many times a second
 SMALL_RING = 1024
@@ -33,33 +30,6 @@ SMALL_READER = Role("reader", mb=16)
 
 # MB/s. What no vCPU dirties; it only keeps the rings in use
 NO_LIMIT = 100000
-
-
-class ShimTest(ThrottleTest):
-    """A test that changes what KVM answers to QEMU"""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.dir = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cls.shim = kvmshim.build(cls.dir, "reset-shim.c")
-
-    def change(self, **environment: int) -> None:
-        """From now on VMs get the library, with this environment"""
-        self.log = os.path.join(self.dir, self.id())
-        words = ["%s=%d" % (name, value)
-                 for name, value in environment.items()]
-        # A script, so that nobody but QEMU itself gets the library
-        script = Path(self.dir, "qemu-" + self.id())
-        script.write_text("#!/bin/sh\nexec env %s \"$@\"\n" % shlex.join(
-            ["LD_PRELOAD=" + self.shim, "RESET_SHIM_LOG=" + self.log,
-             *words, self.binary]))
-        script.chmod(0o700)
-        self.binary = str(script)
-
-    def check_changed(self) -> None:
-        """The test was one: something was different"""
-        self.assertGreater(os.path.getsize(self.log), 0, "nothing was changed")
 
 
 class ResetTest(ShimTest):
@@ -251,7 +221,7 @@ class QuotaProbeTest(ShimTest):
         self.change(RESET_SHIM_QUOTA=2)
         vm = self.source((WRITER,), ring=0)
         with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
-            vm.set_capabilities("dirty-quota")
+            vm.limit(1)
 
     def test_cannot_be_enabled(self) -> None:
         if probe.has_dirty_quota():
@@ -267,45 +237,23 @@ class SlotsTest(ThrottleTest):
     ring = SMALL_RING
     needs = ("adaptive-reaper", "dirty-quota")
 
-    # ACPI's memory hotplug registers; see docs/specs/acpi_mem_hotplug.rst
-    SELECTOR = 0xa00
-    CONTROL = SELECTOR + 0x14
-    EJECT = 8
-
     TIMES = 30
 
-    def plug(self, vm: StressVM) -> None:
-        vm.command("object-add", qom_type="memory-backend-ram", id="more",
-                   size=128 * 1024 * 1024)
-        vm.command("device_add", id="dimm", driver="pc-dimm", memdev="more")
-
-    def unplug(self, vm: StressVM) -> None:
-        """What the guest does when it is asked to let the memory go"""
-        for size, port, value in (("w", self.SELECTOR, 0),
-                                  ("w", self.SELECTOR + 2, 0),
-                                  ("b", self.CONTROL, self.EJECT)):
-            vm.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
-                       % (size, port, value))
-        wait_until("memory unplugged", SOON, lambda:
-                   not vm.command("query-memory-devices"))
-        vm.command("object-del", id="more")
-
     def test_memory_plugged_and_unplugged(self) -> None:
-        src = self.source((FLOOD, FLOOD),
-                          args=["-m", "432M,slots=2,maxmem=1G"])
+        src = self.source((FLOOD, FLOOD), args=PLUGGABLE)
         src.set_capabilities("adaptive-reaper")
         for i in range(self.TIMES):
             # Logging starts and stops, by turns before and after the memory
             if i % 2:
                 src.limit(NO_LIMIT)
-            self.plug(src)
+            src.plug_memory()
             if not i % 2:
                 src.limit(NO_LIMIT)
             # At a different point of a ring each time
             time.sleep(0.05 + 0.0007 * i)
-            self.unplug(src)
+            src.unplug_memory(SOON)
             src.unlimit()
-        dst = self.destination(src, args=["-m", "432M,slots=2,maxmem=1G"])
+        dst = self.destination(src, args=PLUGGABLE)
         Migration(src, dst, link=1000, downtime=300,
                   capabilities=["adaptive-reaper", "dirty-quota"]).start().wait(
                       "completed", EVENTUALLY)

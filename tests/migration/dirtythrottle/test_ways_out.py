@@ -10,11 +10,18 @@ from guestperf.stressguest import Role
 from qemu.qmp import ExecuteError
 
 from dirtythrottle import measure
-from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
+from dirtythrottle.base import EVENTUALLY, LASTING_LINK, SOON, ThrottleTest
+from dirtythrottle.migration import Migration
+from dirtythrottle.timeline import Progress
 from dirtythrottle.vm import StressVM, wait_until
 
 # Fast enough for the throttled migration to complete
 FINAL_LINK = 100
+
+
+# Bytes/s for what the destination does not ask for: as few as QEMU takes, so
+# that it lasts
+SLOW_POSTCOPY = 10
 
 
 class WaysOutTest(ThrottleTest):
@@ -68,14 +75,110 @@ class WaysOutTest(ThrottleTest):
             dst.set_capabilities("postcopy-ram")
         except ExecuteError as error:
             self.skipTest("no postcopy here: %s" % error)
-        migration = self.throttled(src, dst, ["postcopy-ram"])
+        migration = self.throttled(src, dst, ["postcopy-ram",
+                                              "adaptive-reaper"])
+        src.set_parameters(max_postcopy_bandwidth=SLOW_POSTCOPY)
         src.command("migrate-start-postcopy")
-        wait_until("postcopy", SOON, lambda: migration.poll().status in
-                   ("postcopy-active", "completed"))
-        self.wait_limits(src, {})
+        progress = migration.wait("postcopy-active", SOON)
+        # The guest runs elsewhere, so there is nothing to tell of it
+        self.assertNotIn("dirty-throttle", progress.info)
+        self.assertNotIn("dirty-limit-throttle-time-per-round", progress.info)
+        self.check_limits(src, {})
+        src.set_parameters(max_postcopy_bandwidth=0)
         migration.wait("completed", EVENTUALLY)
         self.check_memory(dst)
         self.check_unlimited(dst, full)
+
+    def test_postcopy_paused_and_recovered(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        try:
+            dst.set_capabilities("postcopy-ram")
+        except ExecuteError as error:
+            self.skipTest("no postcopy here: %s" % error)
+        migration = self.throttled(src, dst, ["postcopy-ram"])
+        src.set_parameters(max_postcopy_bandwidth=SLOW_POSTCOPY)
+        src.command("migrate-start-postcopy")
+        migration.wait("postcopy-active", SOON)
+        self.wait_status(dst, "postcopy-active")
+        src.command("migrate-pause")
+        migration.wait("postcopy-paused", SOON)
+        self.wait_status(dst, "postcopy-paused")
+        self.assertNotIn("dirty-throttle", migration.poll().info)
+        uri = "unix:" + dst.socket_path() + "-recover"
+        dst.command("migrate-recover", uri=uri)
+        src.command("migrate", uri=uri, resume=True)
+        src.set_parameters(max_postcopy_bandwidth=0)
+
+        def told_nothing(progress: Progress) -> None:
+            self.assertNotIn("dirty-throttle", progress.info)
+
+        end = migration.watch(EVENTUALLY, told_nothing)
+        self.assertEqual(end and end.status, "completed")
+        self.check_limits(src, {})
+        self.check_memory(dst)
+        self.check_unlimited(dst, full)
+
+    def test_cancelled_before_switchover(self) -> None:
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        migration = self.throttled(src, dst, ["pause-before-switchover"])
+        src.set_link(FINAL_LINK)
+        migration.wait("pre-switchover", EVENTUALLY)
+        migration.cancel()
+        self.check_unlimited(src, full)
+
+    def test_failed_and_begun_again(self) -> None:
+        """A migration that begins as soon as it can, after one that failed"""
+        src = self.source()
+        full = self.rate(src)
+        dst = self.destination(src)
+        migration = self.throttled(src, dst)
+        dst.kill()
+        migration.wait("failed", SOON)
+        again = Migration(src, link=LASTING_LINK, downtime=1)
+        wait_until("begun", SOON, lambda: self.begins(again))
+        progress = again.wait("active", SOON)
+        self.assertEqual(progress.info["dirty-throttle"]["phase"],
+                         "first-pass")
+        self.check_unlimited(src, full)
+        again.cancel()
+        self.check_unlimited(src, full)
+
+    @staticmethod
+    def wait_status(vm: StressVM, status: str) -> None:
+        wait_until(status, SOON, lambda: vm.migration().get("status") ==
+                   status)
+
+    @staticmethod
+    def begins(migration: Migration) -> bool:
+        try:
+            migration.start()
+        except ExecuteError:
+            # The first one has not been cleaned up yet
+            return False
+        return True
+
+    def test_background_snapshot(self) -> None:
+        """It waits for no writer, so it neither throttles nor refuses to"""
+        src = self.source()
+        full = self.rate(src)
+        src.set_capabilities("dirty-limit")
+        try:
+            src.set_capabilities("background-snapshot")
+        except ExecuteError as error:
+            self.assertNotIn("dirty-limit", str(error))
+            self.skipTest("no background snapshots here: %s" % error)
+        migration = Migration(src).start()
+
+        def told_nothing(progress: Progress) -> None:
+            self.assertNotIn("dirty-throttle", progress.info)
+
+        end = migration.watch(EVENTUALLY, told_nothing)
+        self.assertEqual(end and end.status, "completed")
+        self.check_unlimited(src, full)
 
     def test_stop_and_cont(self) -> None:
         src = self.source()

@@ -20,6 +20,15 @@ from dirtythrottle import probe
 # 2 x 200 MiB for the vCPUs' regions, and what the guest itself needs
 RAM_MB = 432
 
+# Arguments of a VM that memory can be plugged into, and what that is
+PLUGGABLE = ("-m", "%dM,slots=1,maxmem=1G" % RAM_MB)
+_PLUGGED_BYTES = 128 * 1024 * 1024
+
+# ACPI's memory hotplug registers; see docs/specs/acpi_mem_hotplug.rst
+_MEMORY_SELECTOR = 0xa00
+_MEMORY_CONTROL = _MEMORY_SELECTOR + 0x14
+_MEMORY_EJECT = 8
+
 # No command that the tests use may take longer, whatever the machine's load
 QMP_SECONDS = 30
 UP_SECONDS = 30
@@ -55,6 +64,9 @@ class StressVM(QEMUMachine):
     """
     A VM with the stress guest; roles[i] is what vCPU i does
 
+    @pv lets KVM write into the guest's memory; @display is a device, VGA or
+    bochs-display, that is in a graphics mode.
+
     The guest's RAM is an anonymous file of this process, which QEMU opens by
     its name in /proc. So there is nothing to clean up, even after SIGKILL, and
     the size of /dev/shm, often small in containers, does not matter.
@@ -63,7 +75,8 @@ class StressVM(QEMUMachine):
     def __init__(self, binary: str, roles: Sequence[Role], ring: int = 0,
                  accel: str = "kvm", incoming: bool = False,
                  smp: str | None = None, args: Sequence[str] = (),
-                 ram_mb: int = RAM_MB, **machine: Any):
+                 ram_mb: int = RAM_MB, pv: bool = False,
+                 display: str | None = None, **machine: Any):
         super().__init__(binary, qmp_timer=QMP_SECONDS, **machine)
         self._ram = os.memfd_create("stress-guest")
         path = "/proc/%d/fd/%d" % (os.getpid(), self._ram)
@@ -85,8 +98,11 @@ class StressVM(QEMUMachine):
             "-object", "memory-backend-file,id=ram,size=%dM,share=on,"
             "mem-path=%s" % (ram_mb, path),
             "-machine", "pc,memory-backend=ram",
-            "-kernel", elf_path(), "-append", cmdline(roles),
+            "-kernel", elf_path(), "-append", cmdline(
+                roles, pv=pv, display=display is not None),
             *args)
+        if display is not None:
+            self.add_args("-device", display)
         if incoming:
             self.add_args("-incoming", "defer")
 
@@ -145,6 +161,23 @@ class StressVM(QEMUMachine):
 
     def set_link(self, mb_per_second: float) -> None:
         self.set_parameters(max_bandwidth=int(mb_per_second * 1024 * 1024))
+
+    def plug_memory(self) -> None:
+        """With arguments PLUGGABLE; the guest does not use it"""
+        self.command("object-add", qom_type="memory-backend-ram", id="more",
+                     size=_PLUGGED_BYTES)
+        self.command("device_add", id="dimm", driver="pc-dimm", memdev="more")
+
+    def unplug_memory(self, seconds: float) -> None:
+        """What the guest does when it is asked to let the memory go"""
+        for size, port, value in (("w", _MEMORY_SELECTOR, 0),
+                                  ("w", _MEMORY_SELECTOR + 2, 0),
+                                  ("b", _MEMORY_CONTROL, _MEMORY_EJECT)):
+            self.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                         % (size, port, value))
+        wait_until("memory unplugged", seconds, lambda:
+                   not self.command("query-memory-devices"))
+        self.command("object-del", id="more")
 
     def migration(self) -> dict[str, Any]:
         return self.command("query-migrate")

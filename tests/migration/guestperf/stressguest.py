@@ -28,13 +28,18 @@ COUNTERS = 0x80000
 PAGE_SIZE = 4096
 MAX_VCPUS = 16
 MAGIC = int.from_bytes(b"STSGUEST", "little")
-VERSION = 1
+VERSION = 2
 
 BOOTING, RUNNING, ERROR = range(3)
-ROLES = ("idle", "writer", "reader", "hot", "burst")
+ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups",
+         "screen", "disk", "balloon")
 
 # The header, in units of 8 bytes
 _MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
+
+# A wanted role: a number, the rate, the role
+_WANTED_RATE_SHIFT, _WANTED_NUMBER_SHIFT = 8, 48
+WANTED_ROLES = ("writer", "reader", "hot")
 
 # How often to look again for a block that its vCPU is just changing. After
 # that the vCPU stands still, and what is there will not get any better.
@@ -47,15 +52,21 @@ class StressGuestError(Exception):
     pass
 
 
+# What may follow a role's name
+_KEYS = ("rate", "mb", "pages", "on", "off", "remap")
+
+
 @dataclass(frozen=True)
 class Role:
     """What one vCPU shall do; None is the guest's default"""
     kind: str
-    rate: int | None = None         # Operations per second, 0 for no limit
-    mb: int | None = None           # writer, reader, burst: size in MiB
-    pages: int | None = None        # hot: size in pages
+    rate: int | None = None         # Operations per second; 0 for no limit,
+                                    # but in wakeups and screen
+    mb: int | None = None           # Size in MiB, for most
+    pages: int | None = None        # hot, screen: size in pages
     on: int | None = None           # burst: milliseconds of work
     off: int | None = None          # burst: milliseconds of silence
+    remap: int | None = None        # screen: 1 to remap it after each pass
 
     _KEYS = {
         "idle": (),
@@ -63,13 +74,17 @@ class Role:
         "reader": ("rate", "mb"),
         "hot": ("rate", "pages"),
         "burst": ("rate", "mb", "on", "off"),
+        "wakeups": ("rate",),
+        "screen": ("rate", "pages", "remap"),
+        "disk": ("rate", "mb"),
+        "balloon": ("rate", "mb"),
     }
 
     def __post_init__(self):
         if self.kind not in ROLES:
             raise StressGuestError("unknown role '%s', must be one of %s" %
                                    (self.kind, ", ".join(ROLES)))
-        for key in ("rate", "mb", "pages", "on", "off"):
+        for key in _KEYS:
             if (getattr(self, key) is not None and
                     key not in self._KEYS[self.kind]):
                 raise StressGuestError("%s does not take '%s'" %
@@ -82,7 +97,7 @@ class Role:
         values = {}
         for option in options:
             key, _, value = option.partition("=")
-            if key not in ("rate", "mb", "pages", "on", "off"):
+            if key not in _KEYS:
                 raise StressGuestError("unknown key '%s' in role '%s'" %
                                        (key, word))
             if not value.isdecimal():
@@ -99,7 +114,7 @@ class Role:
         return ",".join([self.kind] + options)
 
 
-def cmdline(roles, khz=None, console=False):
+def cmdline(roles, khz=None, console=False, pv=False, display=False):
     """The guest's command line (-append); roles[i] is for vCPU i"""
     if len(roles) > MAX_VCPUS:
         raise StressGuestError("%d vCPUs, the stress guest has at most %d" %
@@ -109,6 +124,10 @@ def cmdline(roles, khz=None, console=False):
         words.append("khz=%d" % khz)
     if console:
         words.append("console=1")
+    if pv:
+        words.append("pv=1")
+    if display:
+        words.append("display=1")
     return " ".join(words)
 
 
@@ -161,7 +180,7 @@ class Vcpu:
 
 # All fields but the time, and where some of them are
 _BLOCK_WORDS = 16
-_OPS, _SEQUENCE = 4, 15
+_OPS, _SEQUENCE, _SEEN_WANTED, _WANTED = 4, 15, 16, 17
 
 
 def rate(earlier, later):
@@ -341,3 +360,27 @@ class StressGuest(object):
         with an error.
         """
         self._write(_STATE, BOOTING)
+
+    def want(self, i, kind, rate=0):
+        """
+        Make vCPU i do something else from its next operation on
+
+        The host's write is not logged as dirty: a migration may lose it until
+        the vCPU has taken it up.
+        """
+        if kind not in WANTED_ROLES:
+            raise StressGuestError("a vCPU cannot become '%s', only %s" %
+                                   (kind, ", ".join(WANTED_ROLES)))
+        first = self._block(i)
+        number = max(word >> _WANTED_NUMBER_SHIFT for word in
+                     (self._word(first + _WANTED),
+                      self._word(first + _SEEN_WANTED))) + 1
+        # The number wraps; it need only differ from the one before
+        self._write(first + _WANTED,
+                    (number & 0xffff) << _WANTED_NUMBER_SHIFT |
+                    rate << _WANTED_RATE_SHIFT | ROLES.index(kind))
+
+    def has_wanted(self, i):
+        """Whether vCPU i has taken up the last role that was wanted of it"""
+        first = self._block(i)
+        return self._word(first + _SEEN_WANTED) == self._word(first + _WANTED)

@@ -32,12 +32,14 @@ def words(cpus, mem, roles):
 class RolesTest(unittest.TestCase):
     def test_there_and_back(self):
         for word in ("idle", "writer,rate=5,mb=2", "reader,mb=1",
-                     "hot,rate=9,pages=256", "burst,rate=1,mb=2,on=3,off=4"):
+                     "hot,rate=9,pages=256", "burst,rate=1,mb=2,on=3,off=4",
+                     "wakeups,rate=7", "screen,rate=9,pages=3,remap=1",
+                     "disk,mb=2", "balloon,rate=3,mb=2"):
             self.assertEqual(Role.parse(word).word(), word)
 
     def test_bad(self):
         for word in ("wirter", "writer,size=5", "writer,rate=x", "writer,mb",
-                     "reader,pages=4"):
+                     "reader,pages=4", "wakeups,mb=1"):
             with self.assertRaises(StressGuestError, msg=word):
                 Role.parse(word)
 

@@ -146,6 +146,14 @@ trap_common:
         and     $-16, %rsp
         call    trap_report
 
+        .globl  timer_entry
+timer_entry:
+        lock btrl $0, (%rdi)
+        jc      1f
+        mov     $(LAPIC_BASE + LAPIC_EOI), %eax
+        movl    $0, (%rax)
+1:      iretq
+
         .section .rodata
         .globl  trap_entries
         .p2align 3
@@ -163,7 +171,7 @@ gdt_descriptor:
         .word   gdt_end - gdt - 1
         .long   gdt
 idt_descriptor:
-        .word   NR_TRAPS * 16 - 1
+        .word   NR_GATES * 16 - 1
         .quad   idt
 
         .data
@@ -211,7 +219,7 @@ page_directories:
         .globl  idt, kernel_stacks
         .p2align PAGE_SHIFT
 idt:
-        .skip   NR_TRAPS * 16
+        .skip   NR_GATES * 16
         .p2align PAGE_SHIFT
 kernel_stacks:
         .skip   PAGE_SIZE * MAX_VCPUS

@@ -31,8 +31,15 @@ typedef struct TrapFrame {
 /* In boot.S */
 extern uint32_t multiboot_info;
 extern uint64_t gdt[];
-extern Gate idt[NR_TRAPS];
+extern Gate idt[NR_GATES];
 extern const uint64_t trap_entries[NR_TRAPS];
+
+/*
+ * In boot.S: the timer's interrupt. %rdi points to a flag: if its bit 0 is set,
+ * that is cleared, and the LAPIC is not told that the interrupt has ended.
+ * Changes %rax.
+ */
+extern const char timer_entry[];
 extern uint8_t kernel_stacks[MAX_VCPUS][PAGE_SIZE];
 
 /* In C; a slot is a vCPU's place in the order of arrival, 0 for vCPU 0 */

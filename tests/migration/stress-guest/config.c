@@ -10,6 +10,7 @@
 #include "config.h"
 #include "console.h"
 #include "cpu.h"
+#include "display.h"
 
 #define MIB (1024 * 1024ULL)
 
@@ -24,9 +25,12 @@
 #define DEFAULT_HOT_PAGES 256
 #define DEFAULT_ON_MS 100
 #define DEFAULT_OFF_MS 900
+#define DEFAULT_TIMES 1000
 
 #define MAX_RATE 1000000000
 #define MAX_MS 3600000
+/* KVM lets no timer expire more often than that, unless it is told otherwise */
+#define MAX_TIMES 5000
 
 #define MULTIBOOT_HAS_MEMORY 0x1
 #define MULTIBOOT_HAS_CMDLINE 0x4
@@ -45,6 +49,8 @@ typedef enum RoleKeys {
     KEY_MB = 2,
     KEY_PAGES = 4,
     KEY_WINDOW = 8,
+    KEY_TIMES = 16,
+    KEY_REMAP = 32,
 } RoleKeys;
 
 static const struct {
@@ -56,11 +62,21 @@ static const struct {
     [STRESS_GUEST_READER] = { "reader", KEY_RATE | KEY_MB },
     [STRESS_GUEST_HOT] = { "hot", KEY_RATE | KEY_PAGES },
     [STRESS_GUEST_BURST] = { "burst", KEY_RATE | KEY_MB | KEY_WINDOW },
+    [STRESS_GUEST_WAKEUPS] = { "wakeups", KEY_TIMES },
+    [STRESS_GUEST_DISK] = { "disk", KEY_RATE | KEY_MB },
+    [STRESS_GUEST_BALLOON] = { "balloon", KEY_RATE | KEY_MB },
+    [STRESS_GUEST_SCREEN] = { "screen", KEY_TIMES | KEY_PAGES | KEY_REMAP },
 };
 
 #define NR_ROLES (sizeof(roles) / sizeof(roles[0]))
 
 Config config;
+
+bool config_role_changes(StressGuestRole role)
+{
+    return role == STRESS_GUEST_WRITER || role == STRESS_GUEST_READER ||
+           role == STRESS_GUEST_HOT || role == STRESS_GUEST_BURST;
+}
 
 const char *config_role_name(StressGuestRole role)
 {
@@ -122,6 +138,8 @@ static void parse_option(VcpuConfig *vcpu, unsigned keys, char *option)
 
     if ((keys & KEY_RATE) && same(key, "rate")) {
         vcpu->rate = number(key, value, 0, MAX_RATE);
+    } else if ((keys & KEY_TIMES) && same(key, "rate")) {
+        vcpu->rate = number(key, value, 1, MAX_TIMES);
     } else if ((keys & KEY_MB) && same(key, "mb")) {
         vcpu->size = number(key, value, 1, USER_END / MIB) * MIB;
     } else if ((keys & KEY_PAGES) && same(key, "pages")) {
@@ -130,6 +148,8 @@ static void parse_option(VcpuConfig *vcpu, unsigned keys, char *option)
         vcpu->on_ms = number(key, value, 1, MAX_MS);
     } else if ((keys & KEY_WINDOW) && same(key, "off")) {
         vcpu->off_ms = number(key, value, 0, MAX_MS);
+    } else if ((keys & KEY_REMAP) && same(key, "remap")) {
+        vcpu->remap = number(key, value, 0, 1);
     } else {
         fatal("%s does not take '%s'", config_role_name(vcpu->role), key);
     }
@@ -163,10 +183,22 @@ static VcpuConfig parse_role(char *text)
         vcpu.on_ms = DEFAULT_ON_MS;
         vcpu.off_ms = DEFAULT_OFF_MS;
     }
+    if (keys & KEY_TIMES) {
+        vcpu.rate = DEFAULT_TIMES;
+    }
     while ((option = next_part(&text, ','))) {
         parse_option(&vcpu, keys, option);
     }
     return vcpu;
+}
+
+/* The device that @taken switches on has one driver, vCPU @i */
+static void take_device(bool *taken, unsigned i)
+{
+    if (*taken) {
+        fatal("vcpu %lu cannot have another's device", (unsigned long)i);
+    }
+    *taken = true;
 }
 
 static void parse_vcpu(const char *key, char *value)
@@ -179,6 +211,19 @@ static void parse_vcpu(const char *key, char *value)
     }
     given[i] = true;
     config.vcpu[i] = parse_role(value);
+    switch (config.vcpu[i].role) {
+    case STRESS_GUEST_BALLOON:
+        take_device(&config.balloon, i);
+        break;
+    case STRESS_GUEST_DISK:
+        take_device(&config.disk, i);
+        break;
+    case STRESS_GUEST_SCREEN:
+        config.display = true;
+        break;
+    default:
+        break;
+    }
 }
 
 static void parse_word(char *word)
@@ -190,6 +235,10 @@ static void parse_word(char *word)
         parse_vcpu(key, value);
     } else if (same(key, "khz")) {
         config.tsc_khz = number(key, value, 1000, 100000000);
+    } else if (same(key, "display")) {
+        config.display |= number(key, value, 0, 1);
+    } else if (same(key, "pv")) {
+        config.paravirt = number(key, value, 0, 1);
     } else if (same(key, "console")) {
         config.console = number(key, value, 0, 1);
     } else {
@@ -224,7 +273,7 @@ static unsigned count_vcpus(void)
     return nr;
 }
 
-/* Give every vCPU its own region, one after another */
+/* Give every vCPU its own region, one after another, or the screen */
 static void place_regions(uint64_t ram_end)
 {
     uint64_t start = REGIONS_START;
@@ -232,6 +281,15 @@ static void place_regions(uint64_t ram_end)
     for (unsigned i = 0; i < config.nr_vcpus; i++) {
         VcpuConfig *vcpu = &config.vcpu[i];
 
+        if (vcpu->role == STRESS_GUEST_SCREEN) {
+            vcpu->start = DISPLAY_START;
+            if (vcpu->size > DISPLAY_SIZE) {
+                fatal("vcpu %lu: the screen has only %lu pages",
+                      (unsigned long)i,
+                      (unsigned long)DISPLAY_SIZE / PAGE_SIZE);
+            }
+            continue;
+        }
         vcpu->start = start;
         start += vcpu->size;
         if (start > ram_end) {

@@ -18,6 +18,7 @@ typedef struct VcpuConfig {
     uint64_t rate;              /* operations per second, 0: no limit */
     uint64_t on_ms;             /* works that long, then is silent that long; */
     uint64_t off_ms;            /* always works if 0 */
+    bool remap;                 /* take the display's memory away and back */
     uint64_t start;
     uint64_t size;
 } VcpuConfig;
@@ -25,6 +26,10 @@ typedef struct VcpuConfig {
 typedef struct Config {
     unsigned nr_vcpus;
     uint64_t tsc_khz;           /* 0: measure it */
+    bool balloon;               /* switch these on */
+    bool disk;
+    bool display;
+    bool paravirt;              /* let KVM write into the guest's memory */
     bool console;               /* a line a second for each vCPU */
     VcpuConfig vcpu[MAX_VCPUS];
 } Config;
@@ -36,5 +41,8 @@ extern Config config;
 void config_init(void);
 
 const char *config_role_name(StressGuestRole role);
+
+/* Whether a vCPU with this role may get another one while it runs */
+bool config_role_changes(StressGuestRole role);
 
 #endif /* CONFIG_H */

@@ -80,6 +80,8 @@ static void publish(Counters *c)
     const StressGuestVcpu *v = &c->values;
 
     set(&b->sequence, b->sequence + 1);
+    set(&b->role, v->role);
+    set(&b->rate, v->rate);
     set(&b->ops, v->ops);
     set(&b->passes, v->passes);
     set(&b->errors, v->errors);
@@ -91,6 +93,7 @@ static void publish(Counters *c)
     set(&b->seen_epoch, v->seen_epoch);
     set(&b->start_tsc, v->start_tsc);
     set(&b->tsc, v->tsc);
+    set(&b->seen_wanted, v->seen_wanted);
     set(&b->sequence, b->sequence + 1);
     c->changed = false;
 }
@@ -99,6 +102,8 @@ void counters_start(Counters *c, unsigned index, uint64_t now)
 {
     *c = (Counters) {
         .values = {
+            .role = config.vcpu[index].role,
+            .rate = config.vcpu[index].rate,
             .seen_epoch = epoch(),
             .start_tsc = now,
             .tsc = now,
@@ -107,6 +112,23 @@ void counters_start(Counters *c, unsigned index, uint64_t now)
         .publish_at = now,
         .changed = true,
     };
+}
+
+void counters_ops(Counters *c, uint64_t number, uint64_t now, uint64_t gap)
+{
+    StressGuestVcpu *v = &c->values;
+
+    if (gap > c->max_gap) {
+        c->max_gap = gap;
+        v->max_gap_ns = clock_ticks_to_ns(gap);
+    }
+    if (gap > c->max_gap_total) {
+        c->max_gap_total = gap;
+        v->max_gap_total_ns = clock_ticks_to_ns(gap);
+    }
+    v->ops += number;
+    v->tsc = now;
+    c->changed = true;
 }
 
 void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
@@ -122,18 +144,8 @@ void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
         }
         v->errors++;
     }
-    if (gap > c->max_gap) {
-        c->max_gap = gap;
-        v->max_gap_ns = clock_ticks_to_ns(gap);
-    }
-    if (gap > c->max_gap_total) {
-        c->max_gap_total = gap;
-        v->max_gap_total_ns = clock_ticks_to_ns(gap);
-    }
-    v->ops++;
     v->passes += wrapped;
-    v->tsc = now;
-    c->changed = true;
+    counters_ops(c, 1, now, gap);
 }
 
 void counters_update(Counters *c, uint64_t now)
@@ -150,4 +162,23 @@ void counters_update(Counters *c, uint64_t now)
         publish(c);
         c->publish_at = now + PUBLISH_US * tsc_khz / 1000;
     }
+}
+
+bool counters_take_wanted(Counters *c)
+{
+    StressGuestVcpu *v = &c->values;
+    uint64_t wanted = __atomic_load_n(&c->block->wanted, __ATOMIC_RELAXED);
+    StressGuestRole role = wanted & STRESS_GUEST_WANTED_ROLE_MASK;
+
+    if (wanted == v->seen_wanted || !config_role_changes(v->role) ||
+        (role != STRESS_GUEST_WRITER && role != STRESS_GUEST_READER &&
+         role != STRESS_GUEST_HOT)) {
+        return false;
+    }
+    v->seen_wanted = wanted;
+    v->role = role;
+    v->rate = wanted >> STRESS_GUEST_WANTED_RATE_SHIFT &
+              ((1ULL << STRESS_GUEST_WANTED_RATE_BITS) - 1);
+    c->changed = true;
+    return true;
 }

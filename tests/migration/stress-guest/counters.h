@@ -15,7 +15,7 @@
 
 /* What one vCPU counts, privately until it is published */
 typedef struct Counters {
-    StressGuestVcpu values;     /* without its configuration */
+    StressGuestVcpu values;     /* without where its region is */
     StressGuestVcpu *block;     /* where the host sees them */
     uint64_t max_gap;           /* like those in @values, but in ticks */
     uint64_t max_gap_total;
@@ -26,7 +26,7 @@ typedef struct Counters {
 /* vCPU 0: clear all, but the host's epoch */
 void counters_reset(void);
 
-/* vCPU 0: fill in all that does not change: configuration and clock */
+/* vCPU 0: fill in the configuration and the clock */
 void counters_describe(void);
 
 void counters_set_state(StressGuestState state);
@@ -44,7 +44,19 @@ void counters_start(Counters *c, unsigned index, uint64_t now);
 void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
                  bool wrapped);
 
+/*
+ * @number operations without a page have ended, the last at @now; the longest
+ * gap was @gap ticks.
+ */
+void counters_ops(Counters *c, uint64_t number, uint64_t now, uint64_t gap);
+
 /* To be called often: take up a new epoch, publish what has changed */
 void counters_update(Counters *c, uint64_t now);
+
+/*
+ * Take up what the host wants the vCPU to do from now on. Returns: whether it
+ * is something else than before; @c->values has it then
+ */
+bool counters_take_wanted(Counters *c);
 
 #endif /* COUNTERS_H */

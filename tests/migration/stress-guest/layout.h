@@ -16,6 +16,7 @@
 #define TRAMPOLINE 0x8000
 
 #define LAPIC_BASE 0xfee00000
+#define LAPIC_EOI 0xb0
 
 /* The page tables give CPL 3 everything below; the LAPIC lies above */
 #define USER_END 0xc0000000
@@ -30,5 +31,9 @@
 
 /* CPU exceptions, all of which the guest reports and none of which it takes */
 #define NR_TRAPS 32
+
+/* The only interrupt that the guest takes, and only while a vCPU is halted */
+#define TIMER_VECTOR 32
+#define NR_GATES 33
 
 #endif /* LAYOUT_H */

@@ -4,15 +4,20 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "balloon.h"
 #include "boot.h"
 #include "clock.h"
 #include "config.h"
 #include "console.h"
 #include "counters.h"
 #include "cpu.h"
+#include "disk.h"
+#include "display.h"
+#include "paravirt.h"
 #include "roles.h"
 #include "smp.h"
 #include "trap.h"
+#include "wakeups.h"
 
 static void boot_first(void)
 {
@@ -20,6 +25,15 @@ static void boot_first(void)
     counters_reset();
     config_init();
     clock_init(config.tsc_khz);
+    if (config.display) {
+        display_init();
+    }
+    if (config.balloon) {
+        balloon_init();
+    }
+    if (config.disk) {
+        disk_init();
+    }
     counters_describe();
     smp_init_vcpu(0);
     smp_start_others();
@@ -28,7 +42,7 @@ static void boot_first(void)
     smp_release_others();
 }
 
-/* Every vCPU, at CPL 0. Those with nothing to do stay here, halted. */
+/* Every vCPU, at CPL 0. Those that are halted at times stay here. */
 unsigned boot_main(unsigned slot)
 {
     unsigned index;
@@ -40,18 +54,32 @@ unsigned boot_main(unsigned slot)
         smp_wait_release();
     }
     index = smp_index();
-    if (config.vcpu[index].role == STRESS_GUEST_IDLE) {
+    switch (config.vcpu[index].role) {
+    case STRESS_GUEST_IDLE:
         park();
+    case STRESS_GUEST_WAKEUPS:
+        wakeups_run(index, paravirt_eoi_flag(slot));
+    case STRESS_GUEST_SCREEN:
+        role_run_halted(index, paravirt_eoi_flag(slot));
+    default:
+        return index;
     }
-    return index;
 }
 
-/* Every vCPU that has something to do, at CPL 3 */
+static bool at_cpl3(unsigned index)
+{
+    StressGuestRole role = config.vcpu[index].role;
+
+    return role != STRESS_GUEST_IDLE && role != STRESS_GUEST_WAKEUPS &&
+           role != STRESS_GUEST_SCREEN;
+}
+
+/* Every other vCPU, at CPL 3. The first of them reports. */
 void user_main(unsigned index)
 {
     unsigned reporter = 0;
 
-    while (config.vcpu[reporter].role == STRESS_GUEST_IDLE) {
+    while (!at_cpl3(reporter)) {
         reporter++;
     }
     role_run(index, config.console && index == reporter);

@@ -28,14 +28,19 @@ static inline uint64_t word_value(uint64_t gpa, uint32_t pass)
     return (uint64_t)pass << 32 | gpa;
 }
 
-void page_write(uint64_t page, uint32_t pass)
+void page_make(uint64_t where, uint64_t page, uint32_t pass)
 {
     for (unsigned i = 0; i < NR_WORDS; i++) {
-        uint64_t gpa = page + i * WORD_STEP;
+        uint64_t offset = i * WORD_STEP;
 
-        __atomic_store_n((uint64_t *)(uintptr_t)gpa, word_value(gpa, pass),
-                         __ATOMIC_RELAXED);
+        __atomic_store_n((uint64_t *)(uintptr_t)(where + offset),
+                         word_value(page + offset, pass), __ATOMIC_RELAXED);
     }
+}
+
+void page_write(uint64_t page, uint32_t pass)
+{
+    page_make(page, page, pass);
 }
 
 bool page_check(uint64_t page, uint32_t pass, PageError *error)

@@ -16,7 +16,10 @@ typedef struct PageError {
     uint64_t found;
 } PageError;
 
-/* Write the words that tell @page and @pass */
+/* Write the words that tell @page and @pass to @where, another page */
+void page_make(uint64_t where, uint64_t page, uint32_t pass);
+
+/* The same, to where they belong */
 void page_write(uint64_t page, uint32_t pass);
 
 /* Are they there? If not, @error gets the first wrong one. */

@@ -12,15 +12,9 @@
 #include "config.h"
 #include "console.h"
 #include "cpu.h"
+#include "lapic.h"
+#include "paravirt.h"
 #include "smp.h"
-
-#define LAPIC_ID 0x20
-#define LAPIC_SPURIOUS 0xf0
-#define LAPIC_ICR 0x300
-
-#define SPURIOUS_ENABLE 0x1ff
-#define ICR_INIT_OTHERS 0xc4500
-#define ICR_STARTUP_OTHERS (0xc4600 | TRAMPOLINE >> PAGE_SHIFT)
 
 #define MAX_APIC_ID 255
 
@@ -50,23 +44,6 @@ static bool apic_present[MAX_APIC_ID + 1];
 static unsigned vcpus_up;
 static bool released;
 
-static uint32_t lapic_read(unsigned reg)
-{
-    /* A device register */
-    return *(volatile uint32_t *)(uintptr_t)(LAPIC_BASE + reg);
-}
-
-static void lapic_write(unsigned reg, uint32_t value)
-{
-    /* A device register */
-    *(volatile uint32_t *)(uintptr_t)(LAPIC_BASE + reg) = value;
-}
-
-static unsigned apic_id(void)
-{
-    return lapic_read(LAPIC_ID) >> 24;
-}
-
 void smp_init_vcpu(unsigned slot)
 {
     uint64_t base = (uintptr_t)&tss[slot];
@@ -81,7 +58,11 @@ void smp_init_vcpu(unsigned slot)
                     (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
     descriptor[1] = base >> 32;
 
-    apic_present[apic_id()] = true;
+    if (config.paravirt) {
+        paravirt_enable(slot);
+    }
+
+    apic_present[lapic_id()] = true;
     __atomic_add_fetch(&vcpus_up, 1, __ATOMIC_RELEASE);
 }
 
@@ -94,10 +75,8 @@ void smp_start_others(void)
         return;
     }
 
-    lapic_write(LAPIC_SPURIOUS, SPURIOUS_ENABLE);
-    lapic_write(LAPIC_ICR, ICR_INIT_OTHERS);
-    clock_delay(10000);
-    lapic_write(LAPIC_ICR, ICR_STARTUP_OTHERS);
+    lapic_enable();
+    lapic_start_others();
 
     start = rdtsc();
     while ((up = __atomic_load_n(&vcpus_up, __ATOMIC_ACQUIRE)) <
@@ -127,7 +106,7 @@ unsigned smp_index(void)
 {
     unsigned index = 0;
 
-    for (unsigned id = 0; id < apic_id(); id++) {
+    for (unsigned id = 0; id < lapic_id(); id++) {
         index += apic_present[id];
     }
     return index;

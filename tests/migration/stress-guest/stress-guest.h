@@ -22,7 +22,7 @@
 #define STRESS_GUEST_MAX_VCPUS 16
 
 #define STRESS_GUEST_MAGIC 0x5453455547535453ULL /* "STSGUEST" in memory */
-#define STRESS_GUEST_VERSION 1
+#define STRESS_GUEST_VERSION 2
 
 typedef enum StressGuestState {
     STRESS_GUEST_BOOTING,
@@ -36,7 +36,19 @@ typedef enum StressGuestRole {
     STRESS_GUEST_READER,
     STRESS_GUEST_HOT,
     STRESS_GUEST_BURST,
+    STRESS_GUEST_WAKEUPS,
+    STRESS_GUEST_SCREEN,
+    STRESS_GUEST_DISK,
+    STRESS_GUEST_BALLOON,
 } StressGuestRole;
+
+/*
+ * A role that the host wants of a vCPU: a number that differs from that of the
+ * request before, operations per second, and a StressGuestRole
+ */
+#define STRESS_GUEST_WANTED_RATE_SHIFT 8
+#define STRESS_GUEST_WANTED_RATE_BITS 40
+#define STRESS_GUEST_WANTED_ROLE_MASK 0xff
 
 /* Written by vCPU 0 while it boots, and never again, except for @epoch */
 typedef struct StressGuestHeader {
@@ -49,7 +61,10 @@ typedef struct StressGuestHeader {
 } StressGuestHeader;
 
 typedef struct StressGuestVcpu {
-    /* Written by vCPU 0, before the state is STRESS_GUEST_RUNNING */
+    /*
+     * Written by vCPU 0, before the state is STRESS_GUEST_RUNNING; after that
+     * role and rate by the vCPU itself
+     */
     uint64_t role;              /* StressGuestRole */
     uint64_t rate;              /* wanted operations per second, 0: no limit */
     uint64_t region_start;
@@ -67,9 +82,12 @@ typedef struct StressGuestVcpu {
     uint64_t start_tsc;         /* when the first operation could begin */
     uint64_t tsc;               /* when the last operation ended */
     uint64_t sequence;          /* odd while the vCPU changes its block */
+    uint64_t seen_wanted;       /* the @wanted that it does, 0: as at boot */
+    /* Written by the host; cleared by vCPU 0 while it boots */
+    uint64_t wanted;            /* STRESS_GUEST_WANTED_..., 0: as at boot */
 } StressGuestVcpu;
 
 _Static_assert(sizeof(StressGuestHeader) == 40, "the layout is an interface");
-_Static_assert(sizeof(StressGuestVcpu) == 128, "the layout is an interface");
+_Static_assert(sizeof(StressGuestVcpu) == 144, "the layout is an interface");
 
 #endif /* STRESS_GUEST_H */

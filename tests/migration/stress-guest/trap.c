@@ -1,8 +1,8 @@
 /*
- * Stress guest: exceptions
+ * Stress guest: exceptions, and the timer's interrupt
  *
- * The guest causes none. If one comes nevertheless, a line that says so is
- * worth more than the reset that a triple fault would bring.
+ * The guest causes no exception. If one comes nevertheless, a line that says so
+ * is worth more than the reset that a triple fault would bring.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,17 +13,23 @@
 
 #define GATE_INTERRUPT 0x8e00
 
+static void set_gate(unsigned vector, uint64_t entry)
+{
+    idt[vector] = (Gate) {
+        .offset_low = entry,
+        .selector = SEL_CODE64,
+        .flags = GATE_INTERRUPT,
+        .offset_middle = entry >> 16,
+        .offset_high = entry >> 32,
+    };
+}
+
 void trap_init(void)
 {
     for (int i = 0; i < NR_TRAPS; i++) {
-        idt[i] = (Gate) {
-            .offset_low = trap_entries[i],
-            .selector = SEL_CODE64,
-            .flags = GATE_INTERRUPT,
-            .offset_middle = trap_entries[i] >> 16,
-            .offset_high = trap_entries[i] >> 32,
-        };
+        set_gate(i, trap_entries[i]);
     }
+    set_gate(TIMER_VECTOR, (uintptr_t)timer_entry);
 }
 
 void trap_report(const TrapFrame *frame)

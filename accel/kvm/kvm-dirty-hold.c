@@ -1,0 +1,113 @@
+/*
+ * KVM: get vCPUs out of the guest, and keep them out for a moment
+ *
+ * Every vCPU counts when it goes into KVM_RUN and when it has come back, so an
+ * odd count says that it is in there.  Who wants it out kicks it and waits for
+ * another count.
+ *
+ * The BQL is held all the time, so no vCPU comes or goes meanwhile.  It is no
+ * deadlock: a vCPU needs neither the BQL nor any other of our locks to come
+ * back from KVM_RUN, and the BQL is not among what it may hold in there.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <signal.h>
+#include "qemu/atomic.h"
+#include "qemu/main-loop.h"
+#include "sysemu/cpus.h"
+#include "kvm-dirty.h"
+#include "trace.h"
+
+void kvm_dirty_hold_init(void)
+{
+    qemu_event_init(&kvm_dirty_tracking.left, false);
+    qemu_event_init(&kvm_dirty_tracking.released, true);
+}
+
+/* In the guest, and not since we began to wait, but longer than that */
+static bool kvm_dirty_vcpu_is_awaited(KVMDirtyVcpu *d)
+{
+    /* Pairs with the count on leaving: what KVM told before is seen after. */
+    uint32_t runs = qatomic_load_acquire(&d->runs);
+
+    return runs % 2 && runs == d->awaited_run;
+}
+
+static bool kvm_dirty_vcpus_are_awaited(void)
+{
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+        if (kvm_dirty_vcpu_is_awaited(d)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * A kick that comes while the vCPU is on its way into KVM_RUN sets
+ * immediate_exit, which is cleared only after KVM_RUN.  One that comes too late
+ * makes the next KVM_RUN return at once, and nothing else.
+ */
+void kvm_dirty_vcpus_leave(void)
+{
+    KVMDirtyVcpu *d;
+
+    assert(qemu_mutex_iothread_locked());
+    qatomic_set(&kvm_dirty_tracking.awaited, true);
+    /*
+     * Pairs with kvm_dirty_vcpu_left(): either the new count is seen here, or
+     * there it is seen that somebody waits.  In kvm_dirty_vcpus_hold() also
+     * with kvm_dirty_vcpu_enter().
+     */
+    smp_mb();
+    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+        d->awaited_run = qatomic_read(&d->runs);
+        if (d->awaited_run % 2) {
+            qatomic_set(&d->leave_due, true);
+            pthread_kill(d->cpu->thread->thread, SIG_IPI);
+        }
+    }
+    while (kvm_dirty_vcpus_are_awaited()) {
+        qemu_event_wait(&kvm_dirty_tracking.left);
+        qemu_event_reset(&kvm_dirty_tracking.left);
+        /* Reset before the counts are read: who leaves later sets it again. */
+        smp_mb();
+    }
+    qatomic_set(&kvm_dirty_tracking.awaited, false);
+}
+
+/*
+ * A vCPU that counts itself in after this was set sees it, see
+ * kvm_dirty_vcpu_enter(); and one that had done so before is waited for.
+ */
+void kvm_dirty_vcpus_hold(void)
+{
+    qemu_event_reset(&kvm_dirty_tracking.released);
+    qatomic_set(&kvm_dirty_tracking.held, true);
+    kvm_dirty_vcpus_leave();
+}
+
+void kvm_dirty_vcpus_release(void)
+{
+    qatomic_set(&kvm_dirty_tracking.held, false);
+    qemu_event_set(&kvm_dirty_tracking.released);
+}
+
+/*
+ * Nothing ends the wait early, and nothing has to: the BQL is held for as long
+ * as vCPUs are, so whoever wants something of this one waits for that anyway.
+ * In particular the vCPU must not go back to its main loop instead, where its
+ * state may be read: KVM_RUN may still have to finish an instruction.
+ */
+void kvm_dirty_vcpu_wait(CPUState *cpu)
+{
+    do {
+        kvm_dirty_vcpu_left(cpu);
+        qemu_event_wait(&kvm_dirty_tracking.released);
+        kvm_dirty_vcpu_count(cpu);
+    } while (qatomic_read(&kvm_dirty_tracking.held));
+}

@@ -1,0 +1,185 @@
+/*
+ * KVM dirty rings: write-protect what was harvested, and miss nothing
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include "qemu/atomic.h"
+#include "qemu/error-report.h"
+#include "qemu/rcu.h"
+#include "kvm-dirty.h"
+#include "trace.h"
+
+/*
+ * KVM_RESET_DIRTY_RINGS goes through all rings.  It gathers up to 64 pages that
+ * lie close together, counting each as it takes it out of its ring, and
+ * protects them when it meets one that lies elsewhere, and at the end of a
+ * ring.  Since Linux 6.16 it looks for a pending signal before each entry, and
+ * once more at the end of a ring.  If there is one it returns at once: the
+ * pages that it has gathered are counted, but stay writable, and what the
+ * guest writes there from now on is in no ring.
+ *
+ * To KVM a signal is pending whenever the thread has something to do before it
+ * goes back to user space:
+ *
+ * - a signal that it does not block;
+ * - task work, for example of io_uring, which completes requests in the thread
+ *   that submitted them;
+ * - that it has to stop, for SIGSTOP, a freezer or a debugger.
+ *
+ * So a thread does the ioctl that does nothing else: it blocks all signals and
+ * submits no I/O.  (glibc keeps two signals for itself, for setuid() and for
+ * pthread_cancel(): QEMU calls the former before vCPUs run, the latter never.
+ * Live patching has the kernel wake only threads that do not get back to user
+ * space for seconds.)  Nobody but who harvested waits for it, with
+ * kvm_slots_lock() held, and it takes no lock itself.
+ *
+ * A stop cannot be kept away, but does not remain unseen.  Once requested it
+ * stays pending until the ioctl returns, so that
+ *
+ * - if KVM saw it before the last entry, fewer entries were reset than had been
+ *   harvested;
+ * - if KVM saw it only at the end, all are counted, but the thread sleeps
+ *   before the ioctl is back in user space, and the kernel counts such sleeps.
+ *
+ * In both cases the reset is suspect.  (Only if it is requested in the some
+ * 30 ns before KVM looks for the last time and is taken back within the
+ * microseconds until the thread gets to sleep, nothing tells.)  When it slept
+ * for another reason, for a lock in KVM for example, that is a false alarm and
+ * costs nothing but time.
+ *
+ * A suspect reset is repaired by write-protecting all memory anew, before the
+ * bitmaps are read out.  Until then nothing is lost: the bits of all pages that
+ * were harvested are still in the slots' bitmaps, which nobody has seen.
+ */
+
+/*
+ * So many idle calls in a row mean that KVM does not find the rest of what was
+ * harvested.
+ */
+#define RESET_IDLE_MAX 1000
+
+/* How often the calling thread has slept, other than for want of a CPU */
+static long kvm_dirty_reset_sleeps(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
+
+/*
+ * Reset r->pages entries.  A call that stopped early has done a part of the
+ * work or none, and tells so by a smaller number, 0 or -EINTR.
+ */
+static void kvm_dirty_reset_all(KVMState *s, KVMDirtyReset *r)
+{
+    long sleeps = kvm_dirty_reset_sleeps();
+    unsigned idle = 0, calls = 0;
+
+    r->left = r->pages;
+    while (r->left && idle < RESET_IDLE_MAX) {
+        int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
+
+        if (ret > 0 && ret <= r->left) {
+            r->left -= ret;
+            idle = 0;
+        } else if (ret == -EINTR || ret == 0) {
+            idle++;
+        } else {
+            error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
+                         "harvested", ret, r->left);
+            abort();
+        }
+        calls++;
+    }
+    r->complete = calls == 1 && kvm_dirty_reset_sleeps() == sleeps;
+}
+
+static void *kvm_dirty_reset_thread(void *opaque)
+{
+    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    KVMState *s = opaque;
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    rcu_register_thread();
+    while (true) {
+        if (qatomic_load_acquire(&r->pages)) {
+            kvm_dirty_reset_all(s, r);
+            qatomic_store_release(&r->pages, 0);
+            qemu_event_set(&r->done);
+        }
+        qemu_event_wait(&r->wanted);
+        qemu_event_reset(&r->wanted);
+        /* Reset before the pages are read: who wants more sets it again. */
+        smp_mb();
+    }
+    return NULL;
+}
+
+void kvm_dirty_reset_init(KVMState *s)
+{
+    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    QemuThread thread;
+
+    qemu_event_init(&r->wanted, false);
+    qemu_event_init(&r->done, false);
+    qemu_thread_create(&thread, "kvm-reset", kvm_dirty_reset_thread, s,
+                       QEMU_THREAD_DETACHED);
+}
+
+/*
+ * The lock allows one at a time.  While pages is 0 the rest belongs to who has
+ * the lock, otherwise to the thread.  An event may wake somebody too early.
+ */
+uint64_t kvm_dirty_reset(uint64_t pages)
+{
+    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+
+    qemu_event_reset(&r->done);
+    qatomic_store_release(&r->pages, pages);
+    qemu_event_set(&r->wanted);
+    while (qatomic_load_acquire(&r->pages)) {
+        qemu_event_wait(&r->done);
+    }
+    if (!r->complete) {
+        trace_kvm_dirty_reset_suspect(pages);
+        r->suspect = true;
+    }
+    return r->left;
+}
+
+/*
+ * A slot's pages are write-protected when its logging begins, so logging is
+ * taken away and given back.  In between a write would go unnoticed, so vCPUs
+ * are held; devices' writes are noted elsewhere.
+ */
+void kvm_dirty_reset_repair(KVMState *s)
+{
+    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+
+    if (!r->suspect) {
+        return;
+    }
+    kvm_dirty_vcpus_hold();
+    for (int i = 0; i < s->nr_as; i++) {
+        KVMMemoryListener *kml = s->as[i].ml;
+
+        for (int j = 0; kml && j < kml->nr_slots_allocated; j++) {
+            KVMSlot *mem = &kml->slots[j];
+
+            if (mem->memory_size && mem->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+                kvm_slot_protect(kml, mem);
+            }
+        }
+    }
+    kvm_dirty_vcpus_release();
+    r->suspect = false;
+    trace_kvm_dirty_reset_repaired();
+}

@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""What patches/7.2 says; run as a program, print the names that quilt applies.
+
+A line of `series` is the name of a patch. quilt takes no patch without a diff
+of QEMU's own files, so one that is only about added files stands in a line
+that is a comment to quilt:
+
+    #added-only NAME
+
+The header of a patch has lines
+
+    Adds: path [path...]
+
+which name the added files that come with it. Patterns are allowed there, and
+`*` also matches `/`. The repository has added files as they are in the end.
+One may come with less at first: what patch NAME changes in files that earlier
+patches add is in steps/NAME.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+PATCHES = os.path.join(TOP, 'patches/7.2')
+STEPS = os.path.join(PATCHES, 'steps')
+ADDED_ONLY = '#added-only '
+
+
+def die(message):
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {message}')
+
+
+def listed(paths):
+    paths = sorted(paths)
+    more = f' and {len(paths) - 5} more' if len(paths) > 5 else ''
+    return ', '.join(paths[:5]) + more
+
+
+class Patch:
+    """One patch: its message, the files that it adds, whether it has a diff."""
+
+    def __init__(self, name):
+        self.name = name
+        self.path = os.path.join(PATCHES, name)
+        steps = os.path.join(STEPS, name)
+        self.steps = steps if os.path.exists(steps) else None
+        try:
+            with open(self.path, encoding='utf-8') as file:
+                text = file.read()
+        except FileNotFoundError:
+            die(f'the series names {name}, which does not exist.')
+        parts = re.split(r'^(?=diff |Index: |--- )', text, maxsplit=1,
+                         flags=re.MULTILINE)
+        self.has_diff = len(parts) > 1
+        # A diffstat below `---` is no part of the message.
+        header = re.split(r'^---$', parts[0], maxsplit=1,
+                          flags=re.MULTILINE)[0]
+
+        self.adds = []
+        self.subject = author = None
+        body = []
+        for line in header.splitlines():
+            if line.startswith('Adds:'):
+                self.adds += line.split()[1:]
+            elif self.subject is None and line.startswith('Subject:'):
+                self.subject = re.sub(r'^Subject:\s*(\[[^]]*\]\s*)?', '', line)
+            elif self.subject is None and line.startswith('From:'):
+                author = line.split(':', 1)[1].strip()
+            else:
+                body.append(line)
+        signed = re.search(r'^Signed-off-by: (.*)$', header, re.MULTILINE)
+        if not self.subject:
+            die(f"{name} has no line 'Subject: ...'.")
+        if not signed:
+            die(f"{name} has no line 'Signed-off-by: ...'.")
+        body = re.sub(r'\n{3,}', '\n\n', '\n'.join(body).strip())
+        self.message = f'{self.subject}\n\n{body}\n'
+        self.author = author or signed.group(1)
+
+
+def read_series():
+    """All patches in their order; dies if one is not as quilt needs it."""
+    patches = []
+    with open(os.path.join(PATCHES, 'series'), encoding='utf-8') as file:
+        for line in file:
+            added_only = line.startswith(ADDED_ONLY)
+            words = line.removeprefix(ADDED_ONLY).split('#')[0].split()
+            if not words:
+                continue
+            patch = Patch(words[0])
+            if patch.has_diff == added_only:
+                die(f'{patch.name} has a diff, so it stands in the series by '
+                    'its mere name.' if added_only else
+                    f'{patch.name} has no diff, which quilt cannot apply: put '
+                    f"it into the series as '{ADDED_ONLY}{patch.name}'.")
+            patches.append(patch)
+    if not patches:
+        die('patches/7.2/series names no patch.')
+    known = {patch.name for patch in patches}
+    if os.path.isdir(STEPS):
+        stray = set(os.listdir(STEPS)) - known
+        if stray:
+            die(f'there are steps of {listed(stray)}, and no such patch.')
+    return patches
+
+
+def overlay_files():
+    return subprocess.run([os.path.join(TOP, 'scripts/overlay-files')],
+                          check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.split()
+
+
+def share_out(patches):
+    """Give each added file to the one patch that names it."""
+    overlay = overlay_files()
+    owner = {}
+    shares = {}
+    for patch in patches:
+        shares[patch] = []
+        for pattern in patch.adds:
+            found = fnmatch.filter(overlay, pattern)
+            if not found:
+                die(f'{patch.name} adds {pattern}, which is no added file.')
+            for path in found:
+                if owner.setdefault(path, patch) is not patch:
+                    die(f'{path} belongs to two patches, '
+                        f'{owner[path].name} and {patch.name}.')
+                if path not in shares[patch]:
+                    shares[patch].append(path)
+    orphans = [path for path in overlay if path not in owner]
+    if orphans:
+        die(f'no patch adds {listed(orphans)}.')
+    return shares
+
+
+if __name__ == '__main__':
+    for one in read_series():
+        if one.has_diff:
+            print(one.name)

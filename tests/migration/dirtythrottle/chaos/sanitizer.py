@@ -1,0 +1,45 @@
+#
+# Dirty throttle chaos: QEMU built with a sanitizer, and what that finds
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import os
+
+from pathlib import Path
+
+# What it makes of a second
+SLOWNESS = {"": 1.0, "asan": 4.0, "tsan": 10.0}
+
+# Long enough for both stacks of a race
+_LINES = 120
+
+
+class Findings:
+    """
+    What a sanitizer has written, each line taken once
+
+    scripts/sanitized sets the sanitizer up, and says where that writes to.
+    """
+
+    def __init__(self) -> None:
+        reports = os.environ.get("SANITIZER_REPORTS")
+        self._directory = Path(reports) if reports else None
+        # How much of each file has been taken: a process may add to its own
+        self._taken: dict[Path, int] = {}
+
+    def take(self) -> str | None:
+        if self._directory is None:
+            return None
+        lines = []
+        for path in sorted(self._directory.iterdir()):
+            text = path.read_text(errors="replace")
+            lines += text[self._taken.get(path, 0):].splitlines()
+            self._taken[path] = len(text)
+        return "\n".join(lines[:_LINES]) or None
+
+    def forget(self) -> None:
+        """All processes have ended, and what they wrote is known"""
+        for path in self._taken:
+            path.unlink()
+        self._taken.clear()

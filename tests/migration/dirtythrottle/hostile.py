@@ -1,0 +1,180 @@
+#
+# Dirty throttle tests: a guest that does its worst, and who wants it to stop
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+"""
+All vCPUs write as fast as they can, their rings are small, and their roles
+change at random. How long do stop, cancel and quit take then?
+
+On a machine with fewer cores than vCPUs much of that is waiting for a core. So
+beside the time it is told how long QEMU was asleep in it: none of its threads
+had a core or wanted one. A penalty that nothing ends shows there, and a busy
+machine does not.
+"""
+
+import random
+import threading
+import time
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+from guestperf.stressguest import WANTED_ROLES, Role
+
+from dirtythrottle.experiments import LASTING_LINK, Figures
+from dirtythrottle.migration import ENDED, POLL_SECONDS, Migration
+from dirtythrottle.scenario import NONE, Scenario, Throttle
+from dirtythrottle.vm import StressVM, TimeLimit, wait_until
+
+RING = 1024
+SCENARIO = Scenario(roles=(Role("writer", mb=16),) * 4, ring=RING, limit=1,
+                    ram_mb=96)
+
+# Fast enough to be past the first pass soon
+_LINK = 200
+_PATIENCE_SECONDS = 60
+# No multiple of a penalty's length, so that it is met anywhere
+_BETWEEN_SECONDS = 0.137
+_POLL_SECONDS = 0.002
+
+
+class Awake(threading.Thread):
+    """
+    How much CPU time a process uses or waits for while this is entered
+
+    Threads end meanwhile, and all of them at quit, so it looks many times.
+    """
+
+    def __init__(self, pid: int):
+        super().__init__(name="awake", daemon=True)
+        self._tasks = Path("/proc/%d/task" % pid)
+        self._done = threading.Event()
+        # A thread that has ended keeps what it had at the last look
+        self._of_thread: dict[str, int] = {}
+        self._look()
+        self._before = sum(self._of_thread.values())
+
+    def __enter__(self) -> "Awake":
+        self.start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self._done.set()
+        self.join()
+        self._look()
+
+    def run(self) -> None:
+        while not self._done.wait(_POLL_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            for task in self._tasks.iterdir():
+                ran, waited, _ = (task / "schedstat").read_text().split()
+                self._of_thread[task.name] = int(ran) + int(waited)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            # It ends, thread by thread
+            pass
+
+    @property
+    def seconds(self) -> float:
+        return (sum(self._of_thread.values()) - self._before) / 1e9
+
+
+@dataclass(frozen=True)
+class HeldUp:
+    """How long something took, and how much of it QEMU slept; milliseconds"""
+    took: float
+    asleep: float
+
+
+class Hostile:
+    """stop, cancel and quit, many times"""
+    STOPS = 20
+    CANCELS = 5
+    SEED = 1
+
+    def run(self, binary: str, scenario: Scenario,
+            throttle: Throttle) -> Figures:
+        figures: Figures = {}
+        for name, times in self.measure(binary, scenario, throttle).items():
+            took = sorted(each.took for each in times)
+            figures[name + " ms"] = took[len(took) // 2]
+            figures["longest %s ms" % name] = took[-1]
+            figures["longest sleep in %s ms" % name] = max(
+                each.asleep for each in times)
+        return figures
+
+    def measure(self, binary: str, scenario: Scenario,
+                throttle: Throttle) -> dict[str, list[HeldUp]]:
+        self._random = random.Random(self.SEED)
+        with StressVM(binary, scenario.roles, scenario.ring,
+                      ram_mb=scenario.ram_mb) as vm:
+            vm.boot()
+            stops, cancels = [], []
+            migration = self._throttled(vm, scenario, throttle)
+            for _ in range(self.STOPS):
+                self._change(vm)
+                stops.append(self._timed(vm, lambda: vm.command("stop")))
+                vm.command("cont")
+            for i in range(self.CANCELS):
+                if i:
+                    migration = self._throttled(vm, scenario, throttle)
+                self._change(vm)
+                cancels.append(self._timed(vm, migration.cancel))
+            self._throttled(vm, scenario, throttle)
+            self._change(vm)
+            quits = [self._timed(vm, lambda: self._quit(vm))]
+        return {"stop": stops, "cancel": cancels, "quit": quits}
+
+    def _throttled(self, vm: StressVM, scenario: Scenario,
+                   throttle: Throttle) -> Migration:
+        """A migration past its first pass that does not end by itself"""
+        for i in range(len(scenario.roles)):
+            vm.guest.want(i, "writer")
+        migration = Migration(
+            vm, None, _LINK, 1, throttle.capabilities,
+            throttle.all_parameters(scenario.limit)).start()
+
+        def there() -> bool:
+            progress = migration.poll()
+            if progress.status in ENDED:
+                raise TimeLimit("migration %s too early" % progress.status)
+            if throttle is NONE:
+                return progress.ram("dirty-sync-count") >= 2
+            return progress.throttles
+
+        wait_until("throttled", _PATIENCE_SECONDS, there, POLL_SECONDS)
+        vm.set_link(LASTING_LINK)
+        return migration
+
+    def _change(self, vm: StressVM) -> None:
+        """Other roles, and time for them to matter"""
+        for i in range(vm.guest.nr_vcpus):
+            vm.guest.want(i, self._random.choice(WANTED_ROLES))
+        time.sleep(_BETWEEN_SECONDS)
+        # Most of them write most of the time
+        for i in range(vm.guest.nr_vcpus - 1):
+            vm.guest.want(i, self._random.choice(("writer", "writer", "hot")))
+        time.sleep(_BETWEEN_SECONDS)
+
+    @staticmethod
+    def _timed(vm: StressVM, action: Callable[[], object]) -> HeldUp:
+        with Awake(vm.get_pid()) as awake:
+            begin = time.monotonic()
+            action()
+            took = time.monotonic() - begin
+        return HeldUp(took * 1000, max(0, took - awake.seconds) * 1000)
+
+    @staticmethod
+    def _quit(vm: StressVM) -> None:
+        vm.command("quit")
+        wait_until("quit", _PATIENCE_SECONDS, lambda: not vm.is_running(),
+                   _POLL_SECONDS)
+
+
+def longest_sleep(times: Sequence[HeldUp]) -> float:
+    return max(each.asleep for each in times)

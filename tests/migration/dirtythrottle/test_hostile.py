@@ -1,0 +1,48 @@
+#
+# Dirty throttle tests: a guest that does its worst holds nobody up
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import unittest
+
+from typing import ClassVar, Sequence
+
+from dirtythrottle.base import ThrottleTest
+from dirtythrottle.hostile import SCENARIO, HeldUp, Hostile, longest_sleep
+from dirtythrottle.scenario import DIRTY_LIMIT, DIRTY_QUOTA, NONE, Throttle
+
+# A penalty is 100 ms long at most, and a kick ends it. Half of that is more
+# than what is left of the longest one that is kicked, and less than what some
+# of many have left that are not.
+MOST_MS = 50
+
+
+class HostileTest(ThrottleTest):
+    needs = ("dirty-limit", "dirty-quota")
+
+    # Without a throttle: migrate_cancel, for one, waits for a migration thread
+    # that has sent what it may in 100 ms
+    control: ClassVar[dict[str, Sequence[HeldUp]]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.control = Hostile().measure(cls.binary, SCENARIO, NONE)
+
+    def held_up(self, throttle: Throttle) -> None:
+        measured = Hostile().measure(self.binary, SCENARIO, throttle)
+        for name, times in measured.items():
+            self.assertLess(
+                longest_sleep(times) - longest_sleep(self.control[name]),
+                MOST_MS, (name, times, self.control[name]))
+
+    def test_limit(self) -> None:
+        self.held_up(DIRTY_LIMIT)
+
+    def test_quota(self) -> None:
+        self.held_up(DIRTY_QUOTA)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,103 @@
+#
+# Dirty throttle tests: management software that does not know the throttle
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import unittest
+
+from guestperf.stressguest import Role
+from qemu.machine.machine import VMLaunchFailure
+
+from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
+from dirtythrottle.migration import Migration
+from dirtythrottle.timeline import Progress
+from dirtythrottle.vm import StressVM, wait_until
+
+# What an administrator sets for all VMs, in a file that QEMU reads
+DEFAULTS = [word for name in ("auto-converge", "dirty-quota",
+                              "adaptive-reaper")
+            for word in ("-global", "migration.x-%s=on" % name)]
+
+# All that the software knows, and sets on both sides before each migration.
+# Afterwards it sets what was there before.
+KNOWN = {"xbzrle": False, "auto-converge": False, "postcopy-ram": False,
+         "compress": False, "pause-before-switchover": False,
+         "late-block-activate": False, "multifd": False,
+         "dirty-bitmaps": False, "return-path": True, "events": True}
+
+# As libvirt has it by default
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+           "resourcecontrol=deny")
+
+# The link bears it, so that the migration ends without any throttle
+SMALL_WRITER = Role("writer", rate=5000, mb=32)
+
+
+class ManagedTest(ThrottleTest):
+    needs = ("dirty-quota", "adaptive-reaper")
+
+    def set_known(self, vm: StressVM, known: dict[str, bool]) -> None:
+        vm.command("migrate-set-capabilities", capabilities=[
+            {"capability": name, "state": state}
+            for name, state in known.items()])
+
+    def get_known(self, vm: StressVM) -> dict[str, bool]:
+        return {entry["capability"]: entry["state"]
+                for entry in vm.command("query-migrate-capabilities")
+                if entry["capability"] in KNOWN}
+
+    def migrate(self, src: StressVM, dst: StressVM) -> list[Progress]:
+        """Migrate @src to @dst as the software does; what was told of it"""
+        before = {vm: self.get_known(vm) for vm in (dst, src)}
+        for vm in before:
+            self.set_known(vm, KNOWN)
+        migration = Migration(src, dst).start()
+        migration.wait("completed", EVENTUALLY)
+        self.check_memory(dst)
+        for vm, known in before.items():
+            self.set_known(vm, known)
+            self.assertEqual(self.get_known(vm), known)
+        return [progress for progress in migration.timeline.progress
+                if progress.status == "active"]
+
+    def test_there_and_back(self) -> None:
+        """From a host whose VMs have rings to one whose have not, and back"""
+        first = self.source((SMALL_WRITER,), args=DEFAULTS)
+        second = self.destination(first, ring=0, args=DEFAULTS)
+        third = self.destination(first, args=DEFAULTS)
+        for progress in self.migrate(first, second):
+            self.assertEqual(progress.info["dirty-throttle"]["mechanism"],
+                             "dirty-ring")
+        first.kill()
+        # by now auto-converge is off, so that nothing is left to it
+        for progress in self.migrate(second, third):
+            told = progress.info["dirty-throttle"]
+            self.assertEqual((told["phase"], told["reason"],
+                              told["fallback"]),
+                             ("cannot-help", "no-mechanism", False))
+        second.kill()
+        warnings = [line for line in second.get_log().splitlines()
+                    if "warning: dirty-quota" in line]
+        self.assertEqual(len(warnings), 1, second.get_log())
+
+    def test_sandbox(self) -> None:
+        """Nothing that the throttle calls is denied"""
+        try:
+            src = self.source(args=SANDBOX)
+        except VMLaunchFailure as failure:
+            if "-sandbox support is not enabled" in str(failure):
+                self.skipTest("QEMU was built without seccomp")
+            raise
+        full = self.rate(src)
+        src.limit(1)
+        self.wait_slow(src, full)
+        src.unlimit()
+        self.check_unlimited(src, full)
+        src.command("quit")
+        wait_until("quit", SOON, lambda: not src.is_running())
+        self.assertEqual(src.exitcode(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
