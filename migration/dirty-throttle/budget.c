@@ -38,11 +38,24 @@ static uint64_t budget_earned_below_1s(uint64_t rate_pps, uint64_t ns,
     return q * ns + part / DIRTY_NS_PER_S;
 }
 
+/* The same for any time, up to the largest balance */
+static uint64_t budget_earned(uint64_t rate_pps, uint64_t ns, uint64_t *frac)
+{
+    uint64_t pages;
+
+    if (__builtin_mul_overflow(ns / DIRTY_NS_PER_S, rate_pps, &pages)) {
+        pages = BALANCE_MAX_PAGES;
+    }
+    pages = MIN(pages, BALANCE_MAX_PAGES);
+    pages += budget_earned_below_1s(rate_pps, ns % DIRTY_NS_PER_S, frac);
+    return MIN(pages, BALANCE_MAX_PAGES);
+}
+
 uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns)
 {
     uint64_t frac = 0;
 
-    return budget_earned_below_1s(rate_pps, ns, &frac);
+    return budget_earned(rate_pps, ns, &frac);
 }
 
 /* In microseconds up to 2^44 pages, 64 PiB, times 10^6 are below 2^64. */
@@ -75,7 +88,6 @@ static void budget_cut_savings(DirtyBudget *b)
 static void budget_earn(DirtyBudget *b, int64_t now_ns)
 {
     int64_t elapsed_ns = now_ns - b->updated_ns;
-    uint64_t earned_pages;
 
     /*
      * A clock that stands still earns nothing.  One that goes back must not
@@ -86,17 +98,9 @@ static void budget_earn(DirtyBudget *b, int64_t now_ns)
     }
     b->updated_ns = now_ns;
 
-    if (__builtin_mul_overflow((uint64_t)(elapsed_ns / DIRTY_NS_PER_S),
-                               b->rate_pps, &earned_pages)) {
-        earned_pages = BALANCE_MAX_PAGES;
-    }
-    earned_pages = MIN(earned_pages, BALANCE_MAX_PAGES);
-    earned_pages += budget_earned_below_1s(b->rate_pps,
-                                           elapsed_ns % DIRTY_NS_PER_S,
-                                           &b->earned_frac);
-
     /* A balance is at most a burst, 2^36: the sum is below 2^63. */
-    b->balance_pages += (int64_t)MIN(earned_pages, BALANCE_MAX_PAGES);
+    b->balance_pages += (int64_t)budget_earned(b->rate_pps, elapsed_ns,
+                                               &b->earned_frac);
     budget_cut_savings(b);
 }
 

@@ -127,9 +127,9 @@ int64_t dirty_budget_allowance(DirtyBudget *b, int64_t penalty_ns,
  * dirty_rate_pages: what a rate earns in a time
  *
  * @rate_pps: 0..DIRTY_RATE_MAX_PPS
- * @ns: 0..DIRTY_NS_PER_S
+ * @ns: not below 0
  *
- * Returns: whole pages, rounded down
+ * Returns: whole pages, rounded down, at most 2^62
  */
 uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns);
 

@@ -229,8 +229,8 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     t->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
     t->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
-                       (now_ns - e->iteration_ns) / 1000000 *
-                       e->device_pps / 1000;
+                       dirty_rate_pages(e->device_pps,
+                                        MAX(now_ns - e->iteration_ns, 0));
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
     e->budget_pps = dirty_target_budget_pps(t->link_pps, threshold_percent,

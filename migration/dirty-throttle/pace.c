@@ -153,8 +153,11 @@ bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
 {
     int64_t lasts_ns = ring_pace_lasts_ns(p, fill, ring_pages);
 
+    if (!fill) {
+        return false;
+    }
     if (age_ns >= DIRTY_REAP_MAX_NS || !lasts_ns) {
-        return fill;
+        return true;
     }
     /*
      * A ring that holds twice DIRTY_REAP_MIN_NS gets half full at most until

@@ -212,6 +212,7 @@ static void check_engine(Fuzz *f)
 
     g_assert_true(e->phase == DIRTY_PHASE_CANNOT_HELP ? e->reason : !e->reason);
     g_assert_cmpuint(e->budget_pps, <=, e->target.link_pps);
+    g_assert_cmpuint(e->target.dirtied_pages, <=, INT64_MAX);
     g_assert_cmpuint(e->link.pps, <=, DIRTY_RATE_MAX_PPS);
     g_assert_cmpint(dirty_target_expected_ns(&e->target), >=, -1);
     seen.phase[e->phase] = true;

@@ -285,6 +285,10 @@ static void test_rate_of_pages(void)
 {
     g_assert_cmpuint(dirty_pages_rate_pps(25000, DIRTY_NS_PER_S), ==, 25000);
     g_assert_cmpuint(dirty_pages_rate_pps(1, 1999), ==, 1000000);
+    g_assert_cmpuint(dirty_rate_pages(25000, 3600 * DIRTY_NS_PER_S), ==,
+                     25000 * 3600);
+    g_assert_cmpuint(dirty_rate_pages(DIRTY_RATE_MAX_PPS, INT64_MAX), ==,
+                     1ULL << 62);
     /* no time, no rate */
     g_assert_cmpuint(dirty_pages_rate_pps(25000, 999), ==, 0);
     g_assert_cmpuint(dirty_pages_rate_pps(25000, -DIRTY_NS_PER_S), ==, 0);

@@ -835,6 +835,27 @@ static void test_expected_time(void)
     g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
 }
 
+/* An iteration that has not begun yet has dirtied nothing. */
+static void test_clock_goes_back(void)
+{
+    Model m = {
+        .vcpu_pps = LINK_PPS, .device_pps = LINK_PPS / 10, .link_pps = LINK_PPS,
+    };
+
+    model_begin(&m);
+    while (!m.engine.device_pps) {
+        model_step(&m);
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+    }
+    m.now_ns += 200 * MS;
+    m.dirtied_pages += m.device_pps / 5;
+    model_sync(&m);
+    g_assert_cmpuint(m.engine.device_pps, >, 0);
+    m.now_ns -= 100 * MS;
+    dirty_engine_decide(&m.engine, &m.vcpus, true, 50, m.now_ns);
+    g_assert_cmpuint(m.engine.target.dirtied_pages, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -878,5 +899,6 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/sample", test_sample);
     g_test_add_func("/dirty-engine/no-mechanism", test_no_mechanism);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);
+    g_test_add_func("/dirty-engine/clock-back", test_clock_goes_back);
     return g_test_run();
 }

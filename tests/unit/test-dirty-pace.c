@@ -416,6 +416,19 @@ static void test_ring_of_a_fast_writer_is_forgotten(void)
                     DIRTY_REAP_MAX_NS);
 }
 
+/* There is nothing to harvest in a ring that has no quarter. */
+static void test_ring_of_one_page(void)
+{
+    DirtyRingPace p = { 0 };
+
+    dirty_ring_pace_full(&p, 1, 4, 1);
+    g_assert_cmpuint(dirty_ring_pace_room(&p, 4), ==, 1);
+    for (int i = 0; i < 20; i++) {
+        dirty_ring_pace_look(&p, i * 1000, 0, i * 1000 * MS + 1);
+        g_assert_false(dirty_ring_pace_due(&p, 0, 4, 0));
+    }
+}
+
 static void test_ring_any_input_stays_in_range(void)
 {
     DirtyRingPace p = { 0 };
@@ -481,6 +494,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-pace/ring/twice", test_ring_look_twice_at_once);
     g_test_add_func("/dirty-pace/ring/forgotten",
                     test_ring_of_a_fast_writer_is_forgotten);
+    g_test_add_func("/dirty-pace/ring/one-page", test_ring_of_one_page);
     g_test_add_func("/dirty-pace/ring/random",
                     test_ring_any_input_stays_in_range);
     return g_test_run();
