@@ -31,12 +31,16 @@
  *   that submitted them;
  * - that it has to stop, for SIGSTOP, a freezer or a debugger.
  *
- * So a thread does the ioctl that does nothing else: it blocks all signals and
- * submits no I/O.  (glibc keeps two signals for itself, for setuid() and for
- * pthread_cancel(): QEMU calls the former before vCPUs run, the latter never.
- * Live patching has the kernel wake only threads that do not get back to user
- * space for seconds.)  Nobody but who harvested waits for it, with
- * kvm_slots_lock() held, and it takes no lock itself.
+ * So the ioctl is done with all signals blocked, and by a thread that has never
+ * submitted I/O which is completed in it: the calling thread, or if that has,
+ * one that does nothing else.  Most vCPU threads do no I/O; and to be handed
+ * over a full ring would wait for two threads to be woken up, which takes
+ * milliseconds while vCPUs keep all CPUs busy.  (glibc keeps two signals for
+ * itself, for setuid() and for pthread_cancel(): QEMU calls the former before
+ * vCPUs run, the latter never.  Live patching has the kernel wake only threads
+ * that do not get back to user space for seconds.)  Nobody but who harvested
+ * waits for the other thread, with kvm_slots_lock() held, and it takes no lock
+ * itself.
  *
  * A stop cannot be kept away, but does not remain unseen.  Once requested it
  * stays pending until the ioctl returns, so that
@@ -73,15 +77,16 @@ static long kvm_dirty_reset_sleeps(void)
 }
 
 /*
- * Reset r->pages entries.  A call that stopped early has done a part of the
- * work or none, and tells so by a smaller number, 0 or -EINTR.
+ * Reset so many entries.  A call that stopped early has done a part of the work
+ * or none, and tells so by a smaller number, 0 or -EINTR.
  */
-static void kvm_dirty_reset_all(KVMState *s, KVMDirtyReset *r)
+static void kvm_dirty_reset_pages(KVMState *s, uint64_t pages)
 {
+    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
     long sleeps = kvm_dirty_reset_sleeps();
     unsigned idle = 0, calls = 0;
 
-    r->left = r->pages;
+    r->left = pages;
     while (r->left && idle < RESET_IDLE_MAX) {
         int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
 
@@ -110,8 +115,10 @@ static void *kvm_dirty_reset_thread(void *opaque)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     rcu_register_thread();
     while (true) {
-        if (qatomic_load_acquire(&r->pages)) {
-            kvm_dirty_reset_all(s, r);
+        uint64_t pages = qatomic_load_acquire(&r->pages);
+
+        if (pages) {
+            kvm_dirty_reset_pages(s, pages);
             qatomic_store_release(&r->pages, 0);
             qemu_event_set(&r->done);
         }
@@ -135,18 +142,32 @@ void kvm_dirty_reset_init(KVMState *s)
 }
 
 /*
- * The lock allows one at a time.  While pages is 0 the rest belongs to who has
- * the lock, otherwise to the thread.  An event may wake somebody too early.
+ * Let the other thread do it.  The lock allows one at a time.  While pages is 0
+ * the rest belongs to who has the lock, otherwise to the thread.  An event may
+ * wake somebody too early.
  */
-uint64_t kvm_dirty_reset(uint64_t pages)
+static void kvm_dirty_reset_hand_over(KVMDirtyReset *r, uint64_t pages)
 {
-    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
-
     qemu_event_reset(&r->done);
     qatomic_store_release(&r->pages, pages);
     qemu_event_set(&r->wanted);
     while (qatomic_load_acquire(&r->pages)) {
         qemu_event_wait(&r->done);
+    }
+}
+
+uint64_t kvm_dirty_reset(uint64_t pages)
+{
+    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    sigset_t all, old;
+
+    if (qemu_thread_may_have_task_work()) {
+        kvm_dirty_reset_hand_over(r, pages);
+    } else {
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        kvm_dirty_reset_pages(kvm_state, pages);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
     if (!r->complete) {
         trace_kvm_dirty_reset_suspect(pages);

@@ -113,13 +113,13 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu);
  */
 uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d);
 
-/* What goes to the thread that resets rings, and comes back from it */
+/* How rings are reset, and what came of it */
 typedef struct KVMDirtyReset {
-    /* Atomic: so many entries are to be reset, 0: nothing is to be done. */
+    /* Atomic: the other thread is to reset so many entries, 0: none. */
     uint64_t pages;
     QemuEvent wanted;
     QemuEvent done;
-    /* of those, KVM does not find so many */
+    /* of the entries that were to be reset, KVM does not find so many */
     uint64_t left;
     /* none of their pages was left writable */
     bool complete;

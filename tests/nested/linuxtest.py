@@ -57,6 +57,9 @@ class LinuxTest(unittest.TestCase):
     ring = 0
     trips: Sequence[Trip] = ()
 
+    # A failure shows all that the guest has said.
+    maxDiff = None
+
     features: dict[str, bool] = {}
     found: dict[str, str] = {}
 

@@ -5,6 +5,7 @@
 #
 
 import os
+import tempfile
 import time
 import unittest
 
@@ -22,6 +23,9 @@ from dirtythrottle.vm import StressVM, wait_until
 # enough to walk it several times in a test.
 WRITER = Role("writer", rate=50000, mb=64)
 READER = Role("reader", mb=64)
+
+# Its pages are written by the device alone, two MiB in each iteration
+DISK = Role("disk", mb=2)
 
 # Generous: how fast things are is measured by bench.py. Here it only matters
 # that they happen, on a machine of two cores that does other work too.
@@ -75,6 +79,13 @@ class ThrottleTest(unittest.TestCase):
                                          incoming=True, **options))
         dst.launch()
         return dst
+
+    def disk_image(self) -> str:
+        """The name of an image for a guest with the role DISK"""
+        image = self.enterContext(tempfile.NamedTemporaryFile(
+            prefix="dirtythrottle-", dir=probe.build_dir()))
+        image.truncate(DISK.mb << 20)
+        return image.name
 
     @staticmethod
     def rate(vm: StressVM, vcpu: int = 0) -> float:

@@ -4,6 +4,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
+import ctypes
+import errno
 import fcntl
 import functools
 import os
@@ -31,6 +33,8 @@ _CPUID_ENTRIES = 256
 # From asm/kvm_para.h: the leaf with KVM's features for guests, and two of them
 _KVM_CPUID_FEATURES = 0x40000001
 _KVM_STEAL_TIME_AND_PV_EOI = 1 << 5 | 1 << 6
+
+_SYS_IO_URING_SETUP = 425
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -93,6 +97,14 @@ def has_paravirt() -> bool:
                 _CPUID_ENTRY.iter_unpack(cpuid[_CPUID_HEADER.size:])}
     wanted = _KVM_STEAL_TIME_AND_PV_EOI
     return features.get(_KVM_CPUID_FEATURES, 0) & wanted == wanted
+
+
+def has_io_uring() -> bool:
+    """Whether the kernel has io_uring, and lets us use it"""
+    libc = ctypes.CDLL(None, use_errno=True)
+    # No ring has no entries: EINVAL, if there are rings at all
+    libc.syscall(_SYS_IO_URING_SETUP, 0, None)
+    return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
 
 
 @functools.lru_cache(maxsize=None)

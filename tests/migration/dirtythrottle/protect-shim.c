@@ -12,6 +12,10 @@
  *                     2: in that the thread sleeps
  * PROTECT_SHIM_WORK   vCPU threads do I/O with io_uring, which completes while
  *                     they handle a full ring
+ * PROTECT_SHIM_NOTE   where QEMU has qemu_thread_note_task_work(), to be called
+ *                     before that; from the beginning of the program
+ * PROTECT_SHIM_MAY    where it has qemu_thread_may_have_task_work(), to be
+ *                     asked when QEMU does such I/O
  * PROTECT_SHIM_STOP   at each so many-th call another process stops this one
  *                     for a moment; at random before, in or after the call
  * PROTECT_SHIM_EMPTY  when a ring is full and there is a file named as the log
@@ -22,19 +26,21 @@
  *
  * PROTECT_SHIM_LOG    a character is added to this file
  *                     L  when pages were left writable
- *                     W  when I/O was submitted
+ *                     W  when I/O was submitted in a vCPU thread
+ *                     N  when QEMU did so in any thread and has not noted it
  *                     P  when a stop was asked for
  *                     E  when entries were lost
  *                     S  when such a slot was deleted
  *                     D  and vCPUs had dirtied memory before
- *                     T  when rings are reset by more than one thread
- *                     V  when they are reset by a thread that is a vCPU
+ *                     R  when rings are reset in a vCPU thread
+ *                     V  and I/O was submitted in it before
  */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -74,6 +80,12 @@ typedef int Ioctl(int fd, unsigned long request, void *argument);
 typedef void *Mmap(void *address, size_t size, int protection, int flags,
                    int fd, off64_t offset);
 
+typedef int Submit(void *ring);
+typedef int SubmitAndWait(void *ring, unsigned nr);
+
+typedef void NoteTaskWork(void);
+typedef bool MayHaveTaskWork(void);
+
 typedef struct Ring {
     struct kvm_dirty_gfn *gfns;
     size_t size;
@@ -91,7 +103,10 @@ static Ring rings[FDS];
 /* By slot, of address space 0: whether its memory is logged */
 static bool logged[SLOTS];
 
-static __thread bool is_vcpu;
+static __thread bool is_vcpu, submits;
+
+static NoteTaskWork *note_task_work;
+static MayHaveTaskWork *may_have_task_work;
 
 static char empty_path[PATH_MAX];
 
@@ -100,6 +115,23 @@ static int number(const char *name)
     const char *value = getenv(name);
 
     return value ? atoi(value) : 0;
+}
+
+/* The program comes first. */
+static int find_program(struct dl_phdr_info *info, size_t size, void *base)
+{
+    *(uintptr_t *)base = info->dlpi_addr;
+    return 1;
+}
+
+/* What the program has so far from its beginning, NULL: nothing is named. */
+static void *in_program(const char *name)
+{
+    uintptr_t base = 0;
+    int offset = number(name);
+
+    dl_iterate_phdr(find_program, &base);
+    return offset ? (void *)(base + offset) : NULL;
 }
 
 static void find_real(void)
@@ -150,6 +182,8 @@ static void __attribute__((constructor)) init(void)
     stop = number("PROTECT_SHIM_STOP");
     empty = number("PROTECT_SHIM_EMPTY");
     slot_us = number("PROTECT_SHIM_SLOT");
+    note_task_work = (NoteTaskWork *)in_program("PROTECT_SHIM_NOTE");
+    may_have_task_work = (MayHaveTaskWork *)in_program("PROTECT_SHIM_MAY");
     if (path) {
         log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         snprintf(empty_path, sizeof(empty_path), "%s.empty", path);
@@ -211,10 +245,39 @@ static void submit(void)
         array[at] = at;
     }
     __atomic_store_n(tail, *tail + REQUESTS, __ATOMIC_RELEASE);
+    if (note_task_work) {
+        note_task_work();
+    }
     if (syscall(SYS_io_uring_enter, fd, REQUESTS, 0, 0, NULL, 0) < 0) {
         abort();
     }
+    submits = true;
     tell('W');
+}
+
+/* QEMU submits I/O. */
+static void check_noted(void)
+{
+    if (is_vcpu) {
+        submits = true;
+        tell('W');
+    }
+    if (may_have_task_work && !may_have_task_work()) {
+        tell('N');
+    }
+}
+
+int io_uring_submit(void *ring)
+{
+    check_noted();
+    return ((Submit *)dlsym(RTLD_NEXT, "io_uring_submit"))(ring);
+}
+
+int io_uring_submit_and_wait(void *ring, unsigned nr)
+{
+    check_noted();
+    return ((SubmitAndWait *)dlsym(RTLD_NEXT,
+                                   "io_uring_submit_and_wait"))(ring, nr);
 }
 
 /* Make KVM believe that a few entries that it is to reset are for no slot. */
@@ -237,15 +300,8 @@ static void leave_writable(void)
 
 static void check_thread(void)
 {
-    static int thread;
-    int self = gettid();
-    int before = __atomic_exchange_n(&thread, self, __ATOMIC_RELAXED);
-
     if (is_vcpu) {
-        tell('V');
-    }
-    if (before && before != self) {
-        tell('T');
+        tell(submits ? 'V' : 'R');
     }
 }
 

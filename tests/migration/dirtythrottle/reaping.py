@@ -25,7 +25,7 @@ from dirtythrottle.scenario import Scenario, Throttle
 from dirtythrottle.vm import StressVM, TimeLimit
 
 REAPER = "kvm-reaper"
-# Some QEMUs reset rings in a thread of its own, also for vCPUs
+# Resets rings for threads that must not, or in some QEMUs for all
 RESETTER = "kvm-reset"
 
 # MiB/s. The first pass is over 2 MiB at least, and firmware

@@ -4,10 +4,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
-import ctypes
-import errno
 import os
-import tempfile
 import unittest
 
 from typing import Any, Sequence
@@ -16,19 +13,13 @@ from guestperf.stressguest import Role
 
 from dirtythrottle import probe
 from dirtythrottle.base import (
-    EVENTUALLY, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
+    DISK, EVENTUALLY, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
 )
 from dirtythrottle.migration import Migration
 from dirtythrottle.timeline import Progress
 from dirtythrottle.vm import RAM_MB, StressVM, wait_until
 
 MIB = 1024 * 1024
-
-_SYS_IO_URING_SETUP = 425
-
-# Its pages are written by the device alone, two MiB in each iteration
-DISK = Role("disk", mb=2)
-DISK_IMAGE_MIB = 2
 
 # So much may be left after each pass as there was before
 LASTING = 100
@@ -83,18 +74,16 @@ class DiskTest(DevicesTest):
     """What a disk reads into the guest's memory is not its vCPU's"""
 
     def migrate_disk(self, aio: str, cache: str) -> None:
-        image = self.enterContext(tempfile.NamedTemporaryFile(
-            prefix="dirtythrottle-", dir=probe.build_dir()))
-        image.truncate(DISK_IMAGE_MIB * MIB)
+        image = self.disk_image()
         if cache == "none":
             try:
-                os.close(os.open(image.name, os.O_RDWR | os.O_DIRECT))
+                os.close(os.open(image, os.O_RDWR | os.O_DIRECT))
             except OSError as error:
                 self.skipTest("no O_DIRECT in %s: %s" %
                               (probe.build_dir(), error))
         src, dst = self.pair((DISK, WRITER, READER), (
             "-drive", "if=none,id=disk,format=raw,file=%s,aio=%s,cache=%s" %
-            (image.name, aio, cache),
+            (image, aio, cache),
             "-device", "virtio-blk-pci,drive=disk"))
         told = self.migrate(src, dst,
                             enough=lambda info: info["device-rate"] > 0)
@@ -111,12 +100,8 @@ class DiskTest(DevicesTest):
         self.migrate_disk("native", "none")
 
     def test_io_uring(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        # No ring has no entries: EINVAL, if there are rings at all
-        libc.syscall(_SYS_IO_URING_SETUP, 0, None)
-        if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
-            self.skipTest("no io_uring here: %s" %
-                          os.strerror(ctypes.get_errno()))
+        if not probe.has_io_uring():
+            self.skipTest("no io_uring here")
         self.migrate_disk("io_uring", "writeback")
 
 
