@@ -210,7 +210,9 @@ class World:
 
     def _do_stop(self) -> None:
         self._vm.command("stop")
-        self._vm.stopped = True
+        # QEMU forgets it when it has stopped the VM to switch over
+        if self._vm.command("query-status")["status"] != "finish-migrate":
+            self._vm.stopped = True
 
     def _do_cont(self) -> bool | None:
         if self._attempt and self._attempt.seen.get("status") not in (
@@ -642,9 +644,11 @@ class World:
             vm.command("cont")
             vm.stopped = False
         else:
-            wanted = "paused" if vm.stopped else "running"
-            vm.wait(wanted, lambda: vm.command(
-                "query-status")["status"] == wanted)
+            # The latter if it was to be switched over just then
+            wanted = (("paused", "postmigrate") if vm.stopped else
+                      ("running",))
+            vm.wait(" or ".join(wanted), lambda: vm.command(
+                "query-status")["status"] in wanted)
         vm.broken_off = True
 
     @staticmethod
