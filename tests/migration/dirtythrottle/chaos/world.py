@@ -215,7 +215,7 @@ class World:
             self._vm.stopped = True
 
     def _do_cont(self) -> bool | None:
-        if self._attempt and self._attempt.seen.get("status") not in (
+        if self._attempt and self._vm.migration().get("status") not in (
                 "setup", "active"):
             # It has been switched over, or is being
             return False
