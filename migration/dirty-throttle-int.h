@@ -11,6 +11,7 @@
 #include "migration/dirty-throttle.h"
 #include "dirty-throttle/engine.h"
 #include "dirty-throttle/pool.h"
+#include "dirty-throttle/ring-pace.h"
 #include "dirty-throttle/vcpu.h"
 
 typedef struct DirtyThrottleVcpu {
