@@ -11,7 +11,6 @@
 #include "migration/dirty-throttle.h"
 #include "dirty-throttle/engine.h"
 #include "dirty-throttle/pool.h"
-#include "dirty-throttle/ring-pace.h"
 #include "dirty-throttle/vcpu.h"
 
 typedef struct DirtyThrottleVcpu {
@@ -26,7 +25,6 @@ typedef struct DirtyThrottleVcpu {
     DirtyVcpu v;
     /* v.dirtied_pages when the present epoch began; only with rings */
     uint64_t epoch_pages;
-    DirtyRingPace ring;
 
     /* v's counters when the migration began; under DirtyThrottle.lock */
     uint64_t paid_before_ns;

@@ -38,10 +38,6 @@
  */
 #define EPOCH_NS NANOSECONDS_PER_SECOND
 
-/* The engine includes no header of QEMU's, accelerators none of its own. */
-QEMU_BUILD_BUG_ON(DIRTY_THROTTLE_REAP_MIN_NS != DIRTY_REAP_MIN_NS);
-QEMU_BUILD_BUG_ON(DIRTY_THROTTLE_REAP_MAX_NS != DIRTY_REAP_MAX_NS);
-
 DirtyThrottle dirty_throttle;
 
 static int64_t throttle_now_ns(void)
@@ -135,25 +131,6 @@ void dirty_throttle_vcpu_reset(int cpu_index)
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
-    vcpu->ring = (DirtyRingPace) { 0 };
-}
-
-bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
-                             int64_t age_ns, int64_t *next_ns)
-{
-    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
-    uint32_t ring_pages = dirty_throttle.ops->ring_pages;
-    bool due;
-
-    QEMU_LOCK_GUARD(&vcpu->lock);
-    dirty_ring_pace_look(&vcpu->ring, entries, fill, throttle_now_ns());
-    due = dirty_ring_pace_due(&vcpu->ring, fill, ring_pages, age_ns);
-    if (due) {
-        fill = 0;
-    }
-    *next_ns = MIN(*next_ns, dirty_ring_pace_next_ns(&vcpu->ring, fill,
-                                                     ring_pages, age_ns));
-    return due;
 }
 
 bool dirty_throttle_sync_begins_epoch(void)
@@ -213,14 +190,12 @@ int64_t dirty_throttle_allowance(int cpu_index)
     return dirty_vcpu_allow_pages(&vcpu->v, throttle_now_ns());
 }
 
-void dirty_throttle_ring_full(int cpu_index, uint32_t fill)
+void dirty_throttle_ring_full(int cpu_index)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     vcpu->v.ring_full_exits++;
-    dirty_ring_pace_full(&vcpu->ring, fill, dirty_throttle.ops->ring_pages,
-                         throttle_now_ns());
 }
 
 /* How vCPUs fare as of the latest look.  Called with t->lock held. */

@@ -17,6 +17,31 @@
 #include "trace.h"
 
 /*
+ * Whether a ring has to be harvested now.  Under kvm_slots_lock(), which the
+ * pace of rings is under.
+ *
+ * @next_ns: lowered to when to look at the ring again, if that is sooner
+ */
+static bool kvm_dirty_reaper_due(KVMDirtyVcpu *d, uint32_t fill,
+                                 int64_t *next_ns)
+{
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+    int64_t now_ns = get_clock();
+    int64_t age_ns = now_ns - d->reaped_ns;
+    bool due;
+
+    dirty_ring_pace_look(&d->pace, d->reaped_pages + fill, fill, now_ns);
+    due = dirty_ring_pace_due(&d->pace, fill, size, age_ns);
+    if (due) {
+        /* It will be empty. */
+        fill = 0;
+    }
+    *next_ns = MIN(*next_ns, dirty_ring_pace_next_ns(&d->pace, fill, size,
+                                                     age_ns));
+    return due;
+}
+
+/*
  * Mark the rings that have to be harvested now.
  *
  * Returns: when to look at the rings again
@@ -24,18 +49,14 @@
 static int64_t kvm_dirty_reaper_mark(bool adaptive, bool woken)
 {
     /* A full ring shows that the rate is not known: measure it soon. */
-    int64_t next_ns = woken ? DIRTY_THROTTLE_REAP_MIN_NS
-                            : DIRTY_THROTTLE_REAP_MAX_NS;
+    int64_t next_ns = woken ? DIRTY_REAP_MIN_NS : DIRTY_REAP_MAX_NS;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
     QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
         uint32_t fill = kvm_dirty_ring_fill(d);
 
-        if (!adaptive ||
-            dirty_throttle_reap_due(d->cpu->cpu_index, d->reaped_pages + fill,
-                                    fill, get_clock() - d->reaped_ns,
-                                    &next_ns)) {
+        if (!adaptive || kvm_dirty_reaper_due(d, fill, &next_ns)) {
             kvm_dirty_ring_mark(d, fill);
         }
     }
@@ -55,8 +76,8 @@ static bool kvm_dirty_reaper_wait(int64_t ns)
     bool woken;
 
     /* However many rings are full, this is as often as they are looked at. */
-    g_usleep(DIRTY_THROTTLE_REAP_MIN_NS / SCALE_US);
-    ns -= DIRTY_THROTTLE_REAP_MIN_NS;
+    g_usleep(DIRTY_REAP_MIN_NS / SCALE_US);
+    ns -= DIRTY_REAP_MIN_NS;
     woken = qemu_sem_timedwait(&kvm_dirty_tracking.wake, ns / SCALE_MS) == 0;
     /* Cleared before the look: who sets it from now on wants another one. */
     if (woken) {
@@ -65,8 +86,10 @@ static bool kvm_dirty_reaper_wait(int64_t ns)
     return woken;
 }
 
-void kvm_dirty_reaper_wake(void)
+void kvm_dirty_reaper_full(KVMDirtyVcpu *d, uint32_t fill)
 {
+    dirty_ring_pace_full(&d->pace, fill,
+                         d->cpu->kvm_state->kvm_dirty_ring_size, get_clock());
     /* One wakeup is enough, so only who sets the flag posts. */
     if (dirty_throttle_adaptive_reaper() &&
         !qatomic_xchg(&kvm_dirty_tracking.woken, true)) {
@@ -77,7 +100,7 @@ void kvm_dirty_reaper_wake(void)
 static void *kvm_dirty_reaper_thread(void *opaque)
 {
     KVMState *s = opaque;
-    int64_t next_ns = DIRTY_THROTTLE_REAP_MAX_NS;
+    int64_t next_ns = DIRTY_REAP_MAX_NS;
 
     rcu_register_thread();
     while (true) {
@@ -94,7 +117,7 @@ void kvm_dirty_reaper_init(KVMState *s)
 {
     QemuThread thread;
 
-    kvm_dirty_tracking.reaped.interval_ns = DIRTY_THROTTLE_REAP_MAX_NS;
+    kvm_dirty_tracking.reaped.interval_ns = DIRTY_REAP_MAX_NS;
     qemu_sem_init(&kvm_dirty_tracking.wake, 0);
     qemu_thread_create(&thread, "kvm-reaper", kvm_dirty_reaper_thread, s,
                        QEMU_THREAD_DETACHED);

@@ -50,6 +50,7 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
     d->cpu = cpu;
     d->kvm_fd = cpu->kvm_fd;
     d->reaped_ns = get_clock();
+    d->pace = (DirtyRingPace) { 0 };
     cpu->kvm_dirty = d;
     d->count_known = false;
     d->has_quota = false;
@@ -505,10 +506,10 @@ void kvm_dirty_ring_full(CPUState *cpu)
     kvm_dirty_ring_check_full(d);
     kvm_dirty_ring_reap_marked(cpu->kvm_state, d, true);
     d->full_reaped_pages = d->reaped_pages;
+    kvm_dirty_reaper_full(d, fill);
     kvm_slots_unlock();
-    kvm_dirty_reaper_wake();
 
-    dirty_throttle_ring_full(cpu->cpu_index, fill);
+    dirty_throttle_ring_full(cpu->cpu_index);
     if (dirty_throttle_in_service()) {
         qatomic_set(&d->look_due, true);
     }

@@ -12,6 +12,7 @@
 #include "qemu/thread.h"
 #include "hw/core/cpu.h"
 #include "migration/dirty-throttle.h"
+#include "migration/dirty-throttle/ring-pace.h"
 #include "sysemu/kvm_int.h"
 
 /* One vCPU's dirty ring and quota, and what is needed to make it pay */
@@ -45,6 +46,8 @@ typedef struct KVMDirtyVcpu {
      */
     bool overrun;
     uint32_t gap;
+    /* how fast it fills, for the reaper */
+    DirtyRingPace pace;
     /*
      * pages charged since creation; without a ring, pages counted by KVM while
      * they were being watched
@@ -314,8 +317,14 @@ static inline void kvm_dirty_vcpu_enter(CPUState *cpu)
 /* Start the thread that harvests rings before they are full. */
 void kvm_dirty_reaper_init(KVMState *s);
 
-/* A ring is full: the reaper came too late.  Any thread. */
-void kvm_dirty_reaper_wake(void);
+/**
+ * kvm_dirty_reaper_full: a ring was full, the reaper came too late
+ *
+ * @fill: entries that there were in the ring then; 0 if that is not known
+ *
+ * Any thread, under kvm_slots_lock().
+ */
+void kvm_dirty_reaper_full(KVMDirtyVcpu *d, uint32_t fill);
 
 /* kvm-dirty-quota.c */
 

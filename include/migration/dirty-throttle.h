@@ -16,10 +16,6 @@ struct DirtyThrottleInfo;
 #define DIRTY_LIMIT_MIN_MBPS 1
 #define DIRTY_LIMIT_MAX_MBPS (1ULL << 32)
 
-/* How long the reaper of dirty rings waits between two looks at them */
-#define DIRTY_THROTTLE_REAP_MIN_NS 10000000LL
-#define DIRTY_THROTTLE_REAP_MAX_NS 1000000000LL
-
 /* What harvesting dirty rings has amounted to since the VM was created */
 typedef struct DirtyReaperInfo {
     /* how long the reaper waits now before it looks at the rings again */
@@ -98,15 +94,8 @@ bool dirty_throttle_in_service(void);
  */
 void dirty_throttle_vcpu_reset(int cpu_index);
 
-/**
- * dirty_throttle_ring_full: a vCPU has stopped because its ring is full
- *
- * @cpu_index: the vCPU
- * @fill: entries that there were in the ring then; 0 if that is not known
- *
- * Any thread, no BQL needed.
- */
-void dirty_throttle_ring_full(int cpu_index, uint32_t fill);
+/* A vCPU has stopped because its ring is full.  Any thread, no BQL needed. */
+void dirty_throttle_ring_full(int cpu_index);
 
 /* Capabilities were set, or have their first values.  With the BQL held. */
 void dirty_throttle_capabilities_changed(void);
@@ -116,21 +105,6 @@ void dirty_throttle_capabilities_changed(void);
  * of them once a second.  Any thread.
  */
 bool dirty_throttle_adaptive_reaper(void);
-
-/**
- * dirty_throttle_reap_due: does a vCPU's ring have to be harvested now?
- *
- * @cpu_index: the vCPU
- * @entries: entries KVM has ever put into its ring
- * @fill: of those, the ones not harvested yet
- * @age_ns: how long ago the ring was harvested
- * @next_ns: lowered to when to look at the ring again, if that is sooner;
- *           taken that it is harvested if it is due
- *
- * For the reaper only; no BQL needed.
- */
-bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
-                             int64_t age_ns, int64_t *next_ns);
 
 /**
  * dirty_throttle_sync_begins_epoch: is it the migration that syncs now?
