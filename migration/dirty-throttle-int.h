@@ -91,6 +91,9 @@ typedef struct DirtyThrottle {
 /* The one object of the dirty throttle; there is one machine per process. */
 extern DirtyThrottle dirty_throttle;
 
+/* Whether the accelerator, if there is one, has dirty rings. */
+bool dirty_throttle_has_rings(void);
+
 /* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
 uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu);
 

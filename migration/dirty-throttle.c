@@ -20,8 +20,8 @@
 #include "exec/ramblock.h"
 #include "hw/boards.h"
 #include "sysemu/cpu-throttle.h"
-#include "migration/dirty-throttle.h"
 #include "migration.h"
+#include "dirty-throttle-hooks.h"
 #include "dirty-throttle-int.h"
 #include "ram.h"
 #include "trace.h"
@@ -170,24 +170,21 @@ int64_t dirty_throttle_penalty(int cpu_index)
     return dirty_vcpu_penalty_ns(&vcpu->v, throttle_now_ns());
 }
 
-int64_t dirty_throttle_resume(int cpu_index, int64_t paid_ns, bool kicked)
+DirtyThrottleAllowance dirty_throttle_resume(int cpu_index, int64_t paid_ns,
+                                             bool kicked)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
-    int64_t look_ns;
+    DirtyThrottleAllowance allowance;
+    int64_t now_ns;
 
     QEMU_LOCK_GUARD(&vcpu->lock);
-    look_ns = dirty_vcpu_resume(&vcpu->v, paid_ns, kicked, throttle_now_ns());
+    now_ns = throttle_now_ns();
+    allowance.time_ns = dirty_vcpu_resume(&vcpu->v, paid_ns, kicked, now_ns);
+    allowance.pages = dirty_vcpu_allow_pages(&vcpu->v, now_ns);
     trace_dirty_throttle_resume(cpu_index, paid_ns,
-                                dirty_vcpu_debt_pages(&vcpu->v), look_ns);
-    return look_ns;
-}
-
-int64_t dirty_throttle_allowance(int cpu_index)
-{
-    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
-
-    QEMU_LOCK_GUARD(&vcpu->lock);
-    return dirty_vcpu_allow_pages(&vcpu->v, throttle_now_ns());
+                                dirty_vcpu_debt_pages(&vcpu->v),
+                                allowance.time_ns);
+    return allowance;
 }
 
 void dirty_throttle_ring_full(int cpu_index)
@@ -470,7 +467,7 @@ static int throttle_step(DirtyThrottle *t)
     int64_t now_ns;
 
     /* PREPARE */
-    t->ops->look();
+    t->ops->charge_and_kick();
 
     /* CALCULATE */
     WITH_QEMU_LOCK_GUARD(&t->lock) {
@@ -514,7 +511,7 @@ static void *throttle_thread(void *opaque)
         if (!throttle_has_work(t)) {
             /* Work that comes meanwhile makes the next step look again. */
             qemu_mutex_unlock(&t->lock);
-            t->ops->rest();
+            t->ops->stop_watching();
             qemu_mutex_lock(&t->lock);
             while (!throttle_has_work(t)) {
                 qemu_cond_wait(&t->wake, &t->lock);
@@ -618,7 +615,7 @@ void dirty_throttle_migration_begin(void)
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
-        t->ops->look();
+        t->ops->charge_and_kick();
     } else if (wanted && !migrate_auto_converge()) {
         warn_report("%s has no effect: it requires KVM with accelerator"
                     " property 'dirty-ring-size' set; auto-converge does not",
@@ -657,7 +654,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         return;
     }
     if (!has_rings) {
-        t->ops->look();
+        t->ops->charge_and_kick();
     }
 
     QEMU_LOCK_GUARD(&t->lock);

@@ -25,7 +25,7 @@ void kvm_dirty_quota_stop(KVMState *s);
 /**
  * kvm_dirty_quota_set: let a vCPU dirty some more pages
  *
- * @pages: as dirty_throttle_allowance() says
+ * @pages: as DirtyThrottleAllowance says
  *
  * In the vCPU thread, not under kvm_slots_lock().
  *

@@ -131,7 +131,8 @@ static uint64_t kvm_dirty_throttle_look(KVMDirtyVcpu *d)
 static void kvm_dirty_throttle_look_and_pay(KVMDirtyVcpu *d)
 {
     int cpu_index = d->cpu->cpu_index;
-    int64_t penalty_ns, paid_ns = 0, look_ns;
+    DirtyThrottleAllowance allowance;
+    int64_t penalty_ns, paid_ns = 0;
     uint64_t dirtied_pages;
     bool kicked;
 
@@ -154,13 +155,12 @@ static void kvm_dirty_throttle_look_and_pay(KVMDirtyVcpu *d)
         paid_ns = kvm_dirty_throttle_sleep(d, penalty_ns);
     }
     kicked = paid_ns < penalty_ns;
-    look_ns = dirty_throttle_resume(cpu_index, paid_ns, kicked);
+    allowance = dirty_throttle_resume(cpu_index, paid_ns, kicked);
     if (kicked) {
         /* The rest is due when the vCPU comes back. */
         kvm_dirty_throttle_want_look(d);
-    } else if (!kvm_dirty_quota_set(d, dirty_throttle_allowance(cpu_index)) &&
-               look_ns) {
-        kvm_dirty_throttle_arm(d, look_ns);
+    } else if (!kvm_dirty_quota_set(d, allowance.pages) && allowance.time_ns) {
+        kvm_dirty_throttle_arm(d, allowance.time_ns);
     }
 }
 

@@ -263,9 +263,9 @@ static void kvm_dirty_query_reaper(DirtyReaperInfo *info)
 void kvm_dirty_init(KVMState *s)
 {
     static DirtyThrottleOps ops = {
-        .look = kvm_dirty_throttle_charge_and_kick,
+        .charge_and_kick = kvm_dirty_throttle_charge_and_kick,
         .wake = kvm_dirty_throttle_wake,
-        .rest = kvm_dirty_throttle_stop_watching,
+        .stop_watching = kvm_dirty_throttle_stop_watching,
         .new_epoch = kvm_dirty_new_epoch,
         .query_reaper = kvm_dirty_query_reaper,
     };
@@ -279,7 +279,7 @@ void kvm_dirty_init(KVMState *s)
     kvm_dirty_quota_init(s);
     if (s->kvm_dirty_ring_size || s->dirty->quota.supported) {
         ops.ring_pages = s->kvm_dirty_ring_size;
-        ops.has_quota = s->dirty->quota.supported;
+        ops.can_quota = s->dirty->quota.supported;
         dirty_throttle_register(&ops);
     }
 }
