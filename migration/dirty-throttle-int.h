@@ -25,7 +25,6 @@ typedef struct DirtyThrottleVcpu {
     DirtyVcpu v;
     /* v.dirtied_pages when the present epoch began; only with rings */
     uint64_t epoch_pages;
-    DirtyRingPace ring;
 
     /* v's counters when the migration began; under DirtyThrottle.lock */
     uint64_t paid_before_ns;
@@ -91,6 +90,9 @@ typedef struct DirtyThrottle {
 
 /* The one object of the dirty throttle; there is one machine per process. */
 extern DirtyThrottle dirty_throttle;
+
+/* Whether the accelerator, if there is one, has dirty rings. */
+bool dirty_throttle_has_rings(void);
 
 /* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
 uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu);

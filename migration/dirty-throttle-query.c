@@ -5,11 +5,11 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "qapi/qapi-types-migration.h"
-#include "monitor/monitor.h"
-#include "migration/dirty-throttle.h"
+#include "dirty-throttle-hooks.h"
 #include "dirty-throttle-int.h"
 
 static uint64_t pages_to_bytes(uint64_t pages)
@@ -22,7 +22,7 @@ static double pps_to_mbps(uint64_t pps)
     return (double)pages_to_bytes(pps) / MiB;
 }
 
-void dirty_throttle_query(int cpu_index, DirtyThrottleVcpuInfo *info)
+void dirty_throttle_query_vcpu(int cpu_index, DirtyThrottleVcpuInfo *info)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleVcpu *vcpu = &t->vcpus[cpu_index];
@@ -118,7 +118,7 @@ static DirtyThrottleMode query_mode(const DirtyThrottleMigration *m)
 
 static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
 {
-    if (!ops->has_quota) {
+    if (!ops->can_quota) {
         return DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
     }
     return ops->ring_pages ? DIRTY_THROTTLE_MECHANISM_DIRTY_RING_AND_DIRTY_QUOTA
@@ -225,66 +225,4 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
         }
     }
     return info;
-}
-
-static void print_phase(Monitor *mon, const DirtyThrottleInfo *info)
-{
-    monitor_printf(mon, "dirty throttle: %s, %s",
-                   DirtyThrottleMode_str(info->mode),
-                   DirtyThrottlePhase_str(info->phase));
-    if (info->has_reason) {
-        monitor_printf(mon, " (%s)", DirtyThrottleReason_str(info->reason));
-    }
-    monitor_printf(mon, " for %" PRIu64 " ms%s\n", info->phase_time,
-                   info->fallback ? ", left to auto-converge" : "");
-    if (!info->has_mechanism) {
-        return;
-    }
-    monitor_printf(mon, "dirty throttle bandwidth: %.2f MB/s, budget %.2f,"
-                   " devices %.2f\n", info->bandwidth, info->budget,
-                   info->device_rate);
-    if (info->has_pool) {
-        monitor_printf(mon, "dirty throttle pool: %" PRIu64 " kbytes\n",
-                       info->pool >> 10);
-    }
-    if (info->has_expected_time) {
-        monitor_printf(mon, "dirty throttle expected time: %" PRIu64 " ms\n",
-                       info->expected_time);
-    }
-}
-
-void dirty_throttle_print(Monitor *mon, const DirtyThrottleInfo *info)
-{
-    if (info->phase != DIRTY_THROTTLE_PHASE_OFF) {
-        print_phase(mon, info);
-    }
-    if (info->mode == DIRTY_THROTTLE_MODE_NONE && !info->has_reaper) {
-        monitor_printf(mon, "dirty rings: none, adaptive-reaper has no"
-                       " effect\n");
-    }
-    if (info->has_reaper) {
-        DirtyReaperStats *r = info->reaper;
-
-        monitor_printf(mon, "dirty rings: full %" PRIu64 " times, harvested %"
-                       PRIu64 " times (%" PRIu64 " pages, %" PRIu64 " of them"
-                       " new, %" PRIu64 " us), next look within %" PRIu64
-                       " ms\n", info->ring_full_exits, r->reaps, r->pages,
-                       r->new_pages, r->time, r->interval);
-    }
-    for (DirtyThrottleVcpuStatsList *e = info->vcpus; e; e = e->next) {
-        DirtyThrottleVcpuStats *v = e->value;
-
-        monitor_printf(mon, "vcpu[%" PRId64 "]: %.2f MB/s", v->cpu_index,
-                       v->rate);
-        if (v->has_limit) {
-            monitor_printf(mon, ", limit %" PRIu64 " MB/s", v->limit);
-        }
-        if (v->has_quota) {
-            monitor_printf(mon, ", quota %.2f MB/s", v->quota);
-        }
-        monitor_printf(mon, ", throttled %.0f %%, penalties %" PRIu64
-                       " (%" PRIu64 " ms), debt %" PRIu64 " kbytes\n",
-                       v->throttled, v->penalties, v->penalty_time,
-                       v->debt >> 10);
-    }
 }

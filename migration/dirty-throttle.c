@@ -20,8 +20,8 @@
 #include "exec/ramblock.h"
 #include "hw/boards.h"
 #include "sysemu/cpu-throttle.h"
-#include "migration/dirty-throttle.h"
 #include "migration.h"
+#include "dirty-throttle-hooks.h"
 #include "dirty-throttle-int.h"
 #include "ram.h"
 #include "trace.h"
@@ -37,10 +37,6 @@
  * means what calc-dirty-rate reports.
  */
 #define EPOCH_NS NANOSECONDS_PER_SECOND
-
-/* The engine includes no header of QEMU's, accelerators none of its own. */
-QEMU_BUILD_BUG_ON(DIRTY_THROTTLE_REAP_MIN_NS != DIRTY_REAP_MIN_NS);
-QEMU_BUILD_BUG_ON(DIRTY_THROTTLE_REAP_MAX_NS != DIRTY_REAP_MAX_NS);
 
 DirtyThrottle dirty_throttle;
 
@@ -135,25 +131,6 @@ void dirty_throttle_vcpu_reset(int cpu_index)
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
-    vcpu->ring = (DirtyRingPace) { 0 };
-}
-
-bool dirty_throttle_reap_due(int cpu_index, uint64_t entries, uint32_t fill,
-                             int64_t age_ns, int64_t *next_ns)
-{
-    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
-    uint32_t ring_pages = dirty_throttle.ops->ring_pages;
-    bool due;
-
-    QEMU_LOCK_GUARD(&vcpu->lock);
-    dirty_ring_pace_look(&vcpu->ring, entries, fill, throttle_now_ns());
-    due = dirty_ring_pace_due(&vcpu->ring, fill, ring_pages, age_ns);
-    if (due) {
-        fill = 0;
-    }
-    *next_ns = MIN(*next_ns, dirty_ring_pace_next_ns(&vcpu->ring, fill,
-                                                     ring_pages, age_ns));
-    return due;
 }
 
 bool dirty_throttle_sync_begins_epoch(void)
@@ -193,34 +170,29 @@ int64_t dirty_throttle_penalty(int cpu_index)
     return dirty_vcpu_penalty_ns(&vcpu->v, throttle_now_ns());
 }
 
-int64_t dirty_throttle_resume(int cpu_index, int64_t paid_ns, bool kicked)
+DirtyThrottleAllowance dirty_throttle_resume(int cpu_index, int64_t paid_ns,
+                                             bool kicked)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
-    int64_t look_ns;
+    DirtyThrottleAllowance allowance;
+    int64_t now_ns;
 
     QEMU_LOCK_GUARD(&vcpu->lock);
-    look_ns = dirty_vcpu_resume(&vcpu->v, paid_ns, kicked, throttle_now_ns());
+    now_ns = throttle_now_ns();
+    allowance.time_ns = dirty_vcpu_resume(&vcpu->v, paid_ns, kicked, now_ns);
+    allowance.pages = dirty_vcpu_allow_pages(&vcpu->v, now_ns);
     trace_dirty_throttle_resume(cpu_index, paid_ns,
-                                dirty_vcpu_debt_pages(&vcpu->v), look_ns);
-    return look_ns;
+                                dirty_vcpu_debt_pages(&vcpu->v),
+                                allowance.time_ns);
+    return allowance;
 }
 
-int64_t dirty_throttle_allowance(int cpu_index)
-{
-    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
-
-    QEMU_LOCK_GUARD(&vcpu->lock);
-    return dirty_vcpu_allow_pages(&vcpu->v, throttle_now_ns());
-}
-
-void dirty_throttle_ring_full(int cpu_index, uint32_t fill)
+void dirty_throttle_ring_full(int cpu_index)
 {
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     vcpu->v.ring_full_exits++;
-    dirty_ring_pace_full(&vcpu->ring, fill, dirty_throttle.ops->ring_pages,
-                         throttle_now_ns());
 }
 
 /* How vCPUs fare as of the latest look.  Called with t->lock held. */
@@ -495,7 +467,7 @@ static int throttle_step(DirtyThrottle *t)
     int64_t now_ns;
 
     /* PREPARE */
-    t->ops->look();
+    t->ops->charge_and_kick();
 
     /* CALCULATE */
     WITH_QEMU_LOCK_GUARD(&t->lock) {
@@ -539,7 +511,7 @@ static void *throttle_thread(void *opaque)
         if (!throttle_has_work(t)) {
             /* Work that comes meanwhile makes the next step look again. */
             qemu_mutex_unlock(&t->lock);
-            t->ops->rest();
+            t->ops->stop_watching();
             qemu_mutex_lock(&t->lock);
             while (!throttle_has_work(t)) {
                 qemu_cond_wait(&t->wake, &t->lock);
@@ -643,7 +615,7 @@ void dirty_throttle_migration_begin(void)
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
-        t->ops->look();
+        t->ops->charge_and_kick();
     } else if (wanted && !migrate_auto_converge()) {
         warn_report("%s has no effect: it requires KVM with accelerator"
                     " property 'dirty-ring-size' set; auto-converge does not",
@@ -682,7 +654,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         return;
     }
     if (!has_rings) {
-        t->ops->look();
+        t->ops->charge_and_kick();
     }
 
     QEMU_LOCK_GUARD(&t->lock);

@@ -105,7 +105,7 @@ DirtyLimitInfoList *qmp_query_vcpu_dirty_limit(Error **errp)
         DirtyThrottleVcpuInfo vcpu;
         DirtyLimitInfo *info;
 
-        dirty_throttle_query(i, &vcpu);
+        dirty_throttle_query_vcpu(i, &vcpu);
         if (!vcpu.limit_mbps) {
             continue;
         }
@@ -161,7 +161,7 @@ void hmp_info_vcpu_dirty_limit(Monitor *mon, const QDict *qdict)
          i++) {
         DirtyThrottleVcpuInfo vcpu;
 
-        dirty_throttle_query(i, &vcpu);
+        dirty_throttle_query_vcpu(i, &vcpu);
         if (!vcpu.limit_mbps) {
             continue;
         }

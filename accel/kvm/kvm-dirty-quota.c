@@ -12,7 +12,8 @@
 #include "qemu/atomic.h"
 #include "qemu/error-report.h"
 #include "sysemu/kvm.h"
-#include "kvm-dirty.h"
+#include "kvm-dirty-quota.h"
+#include "kvm-dirty-ring.h"
 #include "trace.h"
 
 /* The version of the interface that is described in linux-headers */
@@ -32,11 +33,17 @@ void kvm_dirty_quota_init(KVMState *s)
 {
     int version = kvm_vm_check_extension(s, KVM_CAP_DIRTY_QUOTA);
 
-    kvm_dirty_tracking.can_quota = version == QUOTA_VERSION;
+    s->dirty->quota.supported = version == QUOTA_VERSION;
     if (version > 0 && version != QUOTA_VERSION) {
         warn_report("KVM's dirty quota has interface version %d, not %d: "
                     "it is not used", version, QUOTA_VERSION);
     }
+}
+
+void kvm_dirty_quota_vcpu_init(KVMDirtyVcpu *d)
+{
+    d->quota.given = false;
+    d->quota.count_known = false;
 }
 
 /*
@@ -53,22 +60,22 @@ void kvm_dirty_quota_start(KVMState *s)
     KVMDirtyVcpu *d;
     int ret;
 
-    if (!kvm_dirty_tracking.can_quota) {
+    if (!s->dirty->quota.supported) {
         return;
     }
-    if (!kvm_dirty_tracking.has_quotas) {
+    if (!s->dirty->quota.enabled) {
         ret = kvm_vm_enable_cap(s, KVM_CAP_DIRTY_QUOTA, 0, 1);
         if (ret) {
             warn_report_once("KVM's dirty quota cannot be enabled: %s",
                              strerror(-ret));
             return;
         }
-        kvm_dirty_tracking.has_quotas = true;
+        s->dirty->quota.enabled = true;
     }
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        if (!d->has_quota) {
-            d->has_quota = true;
-            d->count_known = false;
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
+        if (!d->quota.given) {
+            d->quota.given = true;
+            d->quota.count_known = false;
             kvm_dirty_quota_store(d, QUOTA_NOTHING);
         }
     }
@@ -78,13 +85,13 @@ void kvm_dirty_quota_stop(KVMState *s)
 {
     KVMDirtyVcpu *d;
 
-    if (!kvm_dirty_tracking.has_quotas) {
+    if (!s->dirty->quota.enabled) {
         return;
     }
     kvm_vm_enable_cap(s, KVM_CAP_DIRTY_QUOTA, 0, 0);
-    kvm_dirty_tracking.has_quotas = false;
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        d->has_quota = false;
+    s->dirty->quota.enabled = false;
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
+        d->quota.given = false;
         kvm_dirty_quota_store(d, 0);
     }
 }
@@ -95,52 +102,53 @@ void kvm_dirty_quota_stop(KVMState *s)
  */
 static uint64_t kvm_dirty_quota_entries(KVMDirtyVcpu *d)
 {
-    return d->gfns ? d->reaped_pages + kvm_dirty_ring_fill(d) : 0;
+    return d->ring.gfns ? d->ring.reaped_pages + kvm_dirty_ring_fill(d) : 0;
 }
 
 bool kvm_dirty_quota_set(KVMDirtyVcpu *d, int64_t pages)
 {
     uint64_t quota = QUOTA_NOTHING;
-    bool has_quota;
+    bool given;
 
+    if (!d->cpu->kvm_state->dirty->quota.supported) {
+        return false;
+    }
     kvm_slots_lock();
-    has_quota = d->has_quota;
-    if (has_quota) {
-        if (!d->gfns) {
+    given = d->quota.given;
+    if (given) {
+        if (!d->ring.gfns) {
             pages = MIN(pages, QUOTA_STEP_PAGES);
         }
         if (pages == INT64_MAX) {
             /* The throttle thread sees what it dirties in its ring. */
             quota = 0;
-        } else if (d->count_known) {
+        } else if (d->quota.count_known) {
             /*
              * What has come into the ring since the count was told has been
              * counted as well, but for what KVM itself wrote.
              */
-            quota = d->count + pages + kvm_dirty_quota_entries(d) -
-                    d->count_entries;
+            quota = d->quota.count + pages + kvm_dirty_quota_entries(d) -
+                    d->quota.count_entries;
         }
         kvm_dirty_quota_store(d, quota);
-        trace_kvm_dirty_quota_set(d->cpu->cpu_index, d->count, quota);
+        trace_kvm_dirty_quota_set(d->cpu->cpu_index, d->quota.count, quota);
     }
     kvm_slots_unlock();
-    return has_quota;
+    return given;
 }
 
-void kvm_dirty_quota_exhausted(CPUState *cpu)
+void kvm_dirty_quota_count(KVMDirtyVcpu *d)
 {
-    KVMDirtyVcpu *d = cpu->kvm_dirty;
-    uint64_t count = cpu->kvm_run->dirty_quota_exit.count;
+    uint64_t count = d->cpu->kvm_run->dirty_quota_exit.count;
 
-    trace_kvm_dirty_quota_exhausted(cpu->cpu_index, count);
+    trace_kvm_dirty_quota_exhausted(d->cpu->cpu_index, count);
     kvm_slots_lock();
-    if (d->gfns) {
-        d->count_entries = kvm_dirty_quota_entries(d);
-    } else if (d->count_known) {
-        d->dirtied_pages += count - d->count;
+    if (d->ring.gfns) {
+        d->quota.count_entries = kvm_dirty_quota_entries(d);
+    } else if (d->quota.count_known) {
+        d->dirtied_pages += count - d->quota.count;
     }
-    d->count = count;
-    d->count_known = true;
+    d->quota.count = count;
+    d->quota.count_known = true;
     kvm_slots_unlock();
-    qatomic_set(&d->look_due, true);
 }

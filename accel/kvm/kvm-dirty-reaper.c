@@ -13,35 +13,59 @@
 #include "qemu/atomic.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
-#include "kvm-dirty.h"
+#include "kvm-dirty-reaper.h"
+#include "kvm-dirty-ring.h"
 #include "trace.h"
 
 /*
- * Mark the rings that have to be harvested now.
+ * Whether a ring has to be harvested now.  Under kvm_slots_lock(), which the
+ * pace of rings is under.
+ *
+ * @next_ns: lowered to when to look at the ring again, if that is sooner
+ */
+static bool kvm_dirty_reaper_due(KVMDirtyVcpu *d, uint32_t fill,
+                                 int64_t *next_ns)
+{
+    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+    DirtyRingPace *p = &d->reaper.pace;
+    int64_t now_ns = get_clock();
+    int64_t age_ns = now_ns - d->ring.reaped_ns;
+    bool due;
+
+    dirty_ring_pace_look(p, d->ring.reaped_pages + fill, fill, now_ns);
+    due = dirty_ring_pace_due(p, fill, size, age_ns);
+    if (due) {
+        /* It will be empty. */
+        fill = 0;
+    }
+    *next_ns = MIN(*next_ns, dirty_ring_pace_next_ns(p, fill, size, age_ns));
+    return due;
+}
+
+/*
+ * Harvest the rings that have to be.
  *
  * Returns: when to look at the rings again
  */
-static int64_t kvm_dirty_reaper_mark(bool adaptive, bool woken)
+static int64_t kvm_dirty_reaper_reap(KVMState *s, bool woken)
 {
+    bool adaptive = dirty_throttle_adaptive_reaper();
     /* A full ring shows that the rate is not known: measure it soon. */
-    int64_t next_ns = woken ? DIRTY_THROTTLE_REAP_MIN_NS
-                            : DIRTY_THROTTLE_REAP_MAX_NS;
+    int64_t next_ns = woken ? DIRTY_REAP_MIN_NS : DIRTY_REAP_MAX_NS;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         uint32_t fill = kvm_dirty_ring_fill(d);
 
-        if (!adaptive ||
-            dirty_throttle_reap_due(d->cpu->cpu_index, d->reaped_pages + fill,
-                                    fill, get_clock() - d->reaped_ns,
-                                    &next_ns)) {
+        if (!adaptive || kvm_dirty_reaper_due(d, fill, &next_ns)) {
             kvm_dirty_ring_mark(d, fill);
         }
     }
-    kvm_dirty_tracking.reaped.interval_ns = next_ns;
-    kvm_slots_unlock();
+    s->dirty->reaped.interval_ns = next_ns;
     trace_kvm_dirty_reaper(woken, next_ns);
+    kvm_dirty_ring_reap(s, NULL, true);
+    kvm_slots_unlock();
     return next_ns;
 }
 
@@ -50,42 +74,49 @@ static int64_t kvm_dirty_reaper_mark(bool adaptive, bool woken)
  *
  * Returns: whether a ring was full
  */
-static bool kvm_dirty_reaper_wait(int64_t ns)
+static bool kvm_dirty_reaper_wait(KVMDirtyTracking *t, int64_t ns)
 {
     bool woken;
 
     /* However many rings are full, this is as often as they are looked at. */
-    g_usleep(DIRTY_THROTTLE_REAP_MIN_NS / SCALE_US);
-    ns -= DIRTY_THROTTLE_REAP_MIN_NS;
-    woken = qemu_sem_timedwait(&kvm_dirty_tracking.wake, ns / SCALE_MS) == 0;
+    g_usleep(DIRTY_REAP_MIN_NS / SCALE_US);
+    ns -= DIRTY_REAP_MIN_NS;
+    woken = qemu_sem_timedwait(&t->reaper.wake, ns / SCALE_MS) == 0;
     /* Cleared before the look: who sets it from now on wants another one. */
     if (woken) {
-        qatomic_set(&kvm_dirty_tracking.woken, false);
+        qatomic_set(&t->reaper.woken, false);
     }
     return woken;
 }
 
-void kvm_dirty_reaper_wake(void)
+void kvm_dirty_reaper_full(KVMDirtyVcpu *d, uint32_t fill)
 {
+    KVMState *s = d->cpu->kvm_state;
+
+    dirty_ring_pace_full(&d->reaper.pace, fill, s->kvm_dirty_ring_size,
+                         get_clock());
     /* One wakeup is enough, so only who sets the flag posts. */
     if (dirty_throttle_adaptive_reaper() &&
-        !qatomic_xchg(&kvm_dirty_tracking.woken, true)) {
-        qemu_sem_post(&kvm_dirty_tracking.wake);
+        !qatomic_xchg(&s->dirty->reaper.woken, true)) {
+        qemu_sem_post(&s->dirty->reaper.wake);
     }
+}
+
+void kvm_dirty_reaper_vcpu_init(KVMDirtyVcpu *d)
+{
+    d->reaper.pace = (DirtyRingPace) { 0 };
 }
 
 static void *kvm_dirty_reaper_thread(void *opaque)
 {
     KVMState *s = opaque;
-    int64_t next_ns = DIRTY_THROTTLE_REAP_MAX_NS;
+    int64_t next_ns = DIRTY_REAP_MAX_NS;
 
     rcu_register_thread();
     while (true) {
-        bool woken = kvm_dirty_reaper_wait(next_ns);
+        bool woken = kvm_dirty_reaper_wait(s->dirty, next_ns);
 
-        next_ns = kvm_dirty_reaper_mark(dirty_throttle_adaptive_reaper(),
-                                        woken);
-        kvm_dirty_ring_reap(s, NULL);
+        next_ns = kvm_dirty_reaper_reap(s, woken);
     }
     return NULL;
 }
@@ -94,8 +125,8 @@ void kvm_dirty_reaper_init(KVMState *s)
 {
     QemuThread thread;
 
-    kvm_dirty_tracking.reaped.interval_ns = DIRTY_THROTTLE_REAP_MAX_NS;
-    qemu_sem_init(&kvm_dirty_tracking.wake, 0);
+    s->dirty->reaped.interval_ns = DIRTY_REAP_MAX_NS;
+    qemu_sem_init(&s->dirty->reaper.wake, 0);
     qemu_thread_create(&thread, "kvm-reaper", kvm_dirty_reaper_thread, s,
                        QEMU_THREAD_DETACHED);
 }

@@ -11,7 +11,8 @@
 #include "qemu/atomic.h"
 #include "qemu/error-report.h"
 #include "qemu/rcu.h"
-#include "kvm-dirty.h"
+#include "kvm-dirty-hold.h"
+#include "kvm-dirty-reset.h"
 #include "trace.h"
 
 /*
@@ -82,48 +83,48 @@ static long kvm_dirty_reset_sleeps(void)
  */
 static void kvm_dirty_reset_pages(KVMState *s, uint64_t pages)
 {
-    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    KVMDirtyTracking *t = s->dirty;
     long sleeps = kvm_dirty_reset_sleeps();
     unsigned idle = 0, calls = 0;
 
-    r->left = pages;
-    while (r->left && idle < RESET_IDLE_MAX) {
+    t->reset.left = pages;
+    while (t->reset.left && idle < RESET_IDLE_MAX) {
         int ret = kvm_vm_ioctl(s, KVM_RESET_DIRTY_RINGS);
 
-        if (ret > 0 && ret <= r->left) {
-            r->left -= ret;
+        if (ret > 0 && ret <= t->reset.left) {
+            t->reset.left -= ret;
             idle = 0;
         } else if (ret == -EINTR || ret == 0) {
             idle++;
         } else {
             error_report("KVM_RESET_DIRTY_RINGS: %d, with %" PRIu64 " entries "
-                         "harvested", ret, r->left);
+                         "harvested", ret, t->reset.left);
             abort();
         }
         calls++;
     }
-    r->complete = calls == 1 && kvm_dirty_reset_sleeps() == sleeps;
+    t->reset.complete = calls == 1 && kvm_dirty_reset_sleeps() == sleeps;
 }
 
 static void *kvm_dirty_reset_thread(void *opaque)
 {
-    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
     KVMState *s = opaque;
+    KVMDirtyTracking *t = s->dirty;
     sigset_t all;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     rcu_register_thread();
     while (true) {
-        uint64_t pages = qatomic_load_acquire(&r->pages);
+        uint64_t pages = qatomic_load_acquire(&t->reset.pages);
 
         if (pages) {
             kvm_dirty_reset_pages(s, pages);
-            qatomic_store_release(&r->pages, 0);
-            qemu_event_set(&r->done);
+            qatomic_store_release(&t->reset.pages, 0);
+            qemu_event_set(&t->reset.done);
         }
-        qemu_event_wait(&r->wanted);
-        qemu_event_reset(&r->wanted);
+        qemu_event_wait(&t->reset.wanted);
+        qemu_event_reset(&t->reset.wanted);
         /* Reset before the pages are read: who wants more sets it again. */
         smp_mb();
     }
@@ -132,11 +133,11 @@ static void *kvm_dirty_reset_thread(void *opaque)
 
 void kvm_dirty_reset_init(KVMState *s)
 {
-    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    KVMDirtyTracking *t = s->dirty;
     QemuThread thread;
 
-    qemu_event_init(&r->wanted, false);
-    qemu_event_init(&r->done, false);
+    qemu_event_init(&t->reset.wanted, false);
+    qemu_event_init(&t->reset.done, false);
     qemu_thread_create(&thread, "kvm-reset", kvm_dirty_reset_thread, s,
                        QEMU_THREAD_DETACHED);
 }
@@ -146,34 +147,34 @@ void kvm_dirty_reset_init(KVMState *s)
  * the rest belongs to who has the lock, otherwise to the thread.  An event may
  * wake somebody too early.
  */
-static void kvm_dirty_reset_hand_over(KVMDirtyReset *r, uint64_t pages)
+static void kvm_dirty_reset_hand_over(KVMDirtyTracking *t, uint64_t pages)
 {
-    qemu_event_reset(&r->done);
-    qatomic_store_release(&r->pages, pages);
-    qemu_event_set(&r->wanted);
-    while (qatomic_load_acquire(&r->pages)) {
-        qemu_event_wait(&r->done);
+    qemu_event_reset(&t->reset.done);
+    qatomic_store_release(&t->reset.pages, pages);
+    qemu_event_set(&t->reset.wanted);
+    while (qatomic_load_acquire(&t->reset.pages)) {
+        qemu_event_wait(&t->reset.done);
     }
 }
 
-uint64_t kvm_dirty_reset(uint64_t pages)
+uint64_t kvm_dirty_reset(KVMState *s, uint64_t pages)
 {
-    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    KVMDirtyTracking *t = s->dirty;
     sigset_t all, old;
 
     if (qemu_thread_may_have_task_work()) {
-        kvm_dirty_reset_hand_over(r, pages);
+        kvm_dirty_reset_hand_over(t, pages);
     } else {
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
-        kvm_dirty_reset_pages(kvm_state, pages);
+        kvm_dirty_reset_pages(s, pages);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
-    if (!r->complete) {
+    if (!t->reset.complete) {
         trace_kvm_dirty_reset_suspect(pages);
-        r->suspect = true;
+        t->reset.suspect = true;
     }
-    return r->left;
+    return t->reset.left;
 }
 
 /*
@@ -183,12 +184,12 @@ uint64_t kvm_dirty_reset(uint64_t pages)
  */
 void kvm_dirty_reset_repair(KVMState *s)
 {
-    KVMDirtyReset *r = &kvm_dirty_tracking.reset;
+    KVMDirtyTracking *t = s->dirty;
 
-    if (!r->suspect) {
+    if (!t->reset.suspect) {
         return;
     }
-    kvm_dirty_vcpus_hold();
+    kvm_dirty_vcpus_hold(s);
     for (int i = 0; i < s->nr_as; i++) {
         KVMMemoryListener *kml = s->as[i].ml;
 
@@ -200,7 +201,7 @@ void kvm_dirty_reset_repair(KVMState *s)
             }
         }
     }
-    kvm_dirty_vcpus_release();
-    r->suspect = false;
+    kvm_dirty_vcpus_release(s);
+    t->reset.suspect = false;
     trace_kvm_dirty_reset_repaired();
 }

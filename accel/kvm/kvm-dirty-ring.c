@@ -16,64 +16,27 @@
 #include "qemu/bitops.h"
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
-#include "kvm-dirty.h"
+#include "kvm-dirty-charge.h"
+#include "kvm-dirty-reset.h"
+#include "kvm-dirty-ring.h"
 #include "trace.h"
 
-KVMDirtyTracking kvm_dirty_tracking;
-
-/*
- * Rings of vCPUs that were unplugged.  KVM keeps such a vCPU until the VM ends
- * (see kvm_parked_vcpus) and remembers where its ring stands, so this has to be
- * remembered, too.  Under the BQL.
- */
-static QLIST_HEAD(, KVMDirtyVcpu) kvm_dirty_parked =
-    QLIST_HEAD_INITIALIZER(kvm_dirty_parked);
-
-static KVMDirtyVcpu *kvm_dirty_vcpu_unpark(CPUState *cpu)
+int kvm_dirty_ring_vcpu_init(KVMDirtyVcpu *d)
 {
-    KVMDirtyVcpu *d;
+    KVMState *s = d->cpu->kvm_state;
 
-    QLIST_FOREACH(d, &kvm_dirty_parked, next) {
-        if (d->kvm_fd == cpu->kvm_fd) {
-            QLIST_REMOVE(d, next);
-            return d;
-        }
-    }
-    return g_new0(KVMDirtyVcpu, 1);
-}
-
-int kvm_dirty_vcpu_init(CPUState *cpu)
-{
-    KVMState *s = cpu->kvm_state;
-    KVMDirtyVcpu *d = kvm_dirty_vcpu_unpark(cpu);
-
-    d->cpu = cpu;
-    d->kvm_fd = cpu->kvm_fd;
-    d->reaped_ns = get_clock();
-    cpu->kvm_dirty = d;
-    d->count_known = false;
-    d->has_quota = false;
-    if (!s->kvm_dirty_ring_size && !kvm_dirty_tracking.can_quota) {
-        return 0;
-    }
-
-    if (s->kvm_dirty_ring_size && !d->gfns) {
+    d->ring.reaped_ns = get_clock();
+    if (s->kvm_dirty_ring_size && !d->ring.gfns) {
         /* MAP_SHARED: the kernel fills the ring, entries go back in it */
-        d->gfns = mmap(NULL, s->kvm_dirty_ring_bytes, PROT_READ | PROT_WRITE,
-                       MAP_SHARED, cpu->kvm_fd, qemu_real_host_page_size() *
-                       KVM_DIRTY_LOG_PAGE_OFFSET);
-        if (d->gfns == MAP_FAILED) {
-            d->gfns = NULL;
+        d->ring.gfns = mmap(NULL, s->kvm_dirty_ring_bytes,
+                            PROT_READ | PROT_WRITE, MAP_SHARED, d->kvm_fd,
+                            qemu_real_host_page_size() *
+                            KVM_DIRTY_LOG_PAGE_OFFSET);
+        if (d->ring.gfns == MAP_FAILED) {
+            d->ring.gfns = NULL;
             return -errno;
         }
     }
-
-    kvm_dirty_throttle_vcpu_init(d);
-    dirty_throttle_vcpu_reset(cpu->cpu_index);
-    kvm_slots_lock();
-    QLIST_INSERT_HEAD(&kvm_dirty_tracking.vcpus, d, next);
-    d->listed = true;
-    kvm_slots_unlock();
     return 0;
 }
 
@@ -112,9 +75,10 @@ uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
 {
     KVMState *s = d->cpu->kvm_state;
     uint32_t mask = s->kvm_dirty_ring_size - 1;
-    uint32_t low = d->looked - d->fetch, high = s->kvm_dirty_ring_size;
+    uint32_t first = d->ring.fetch;
+    uint32_t low = d->ring.looked - first, high = s->kvm_dirty_ring_size;
 
-    if (!kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & mask])) {
+    if (!kvm_dirty_gfn_is_dirty(&d->ring.gfns[first & mask])) {
         return 0;
     }
     /*
@@ -125,7 +89,7 @@ uint32_t kvm_dirty_ring_fill(KVMDirtyVcpu *d)
     while (low < high) {
         uint32_t middle = (low + high) / 2;
 
-        if (kvm_dirty_gfn_is_dirty(&d->gfns[(d->fetch + middle) & mask])) {
+        if (kvm_dirty_gfn_is_dirty(&d->ring.gfns[(first + middle) & mask])) {
             low = middle + 1;
         } else {
             high = middle;
@@ -151,8 +115,8 @@ static void kvm_dirty_ring_overrun(KVMDirtyVcpu *d)
     warn_report_once("KVM has overrun the dirty ring of vCPU %d: all memory "
                      "counts as dirty", d->cpu->cpu_index);
     trace_kvm_dirty_ring_overrun(d->cpu->cpu_index);
-    d->overrun = true;
-    kvm_dirty_tracking.reset.suspect = true;
+    d->ring.overrun = true;
+    s->dirty->reset.suspect = true;
     for (int i = 0; i < s->nr_as; i++) {
         KVMMemoryListener *kml = s->as[i].ml;
 
@@ -176,7 +140,9 @@ static uint32_t kvm_dirty_ring_gap(KVMDirtyVcpu *d)
     uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
 
     for (uint32_t gap = 0; gap < size; gap++) {
-        if (kvm_dirty_gfn_is_dirty(&d->gfns[(d->fetch + gap) & (size - 1)])) {
+        uint32_t i = (d->ring.fetch + gap) & (size - 1);
+
+        if (kvm_dirty_gfn_is_dirty(&d->ring.gfns[i])) {
             return gap;
         }
     }
@@ -192,7 +158,18 @@ void kvm_dirty_ring_mark(KVMDirtyVcpu *d, uint32_t fill)
         kvm_dirty_ring_overrun(d);
     }
     /* Where the entries end cannot be told if there is a gap in between. */
-    d->reap_to = d->fetch + (d->overrun ? size : fill);
+    d->ring.reap_to = d->ring.fetch + (d->ring.overrun ? size : fill);
+}
+
+void kvm_dirty_ring_mark_now(KVMState *s, KVMDirtyVcpu *only)
+{
+    KVMDirtyVcpu *d;
+
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
+        if (!only || d == only) {
+            kvm_dirty_ring_mark(d, kvm_dirty_ring_fill(d));
+        }
+    }
 }
 
 /* Charge for the first entry not looked at, which there is. */
@@ -203,22 +180,22 @@ static void kvm_dirty_ring_look_at(KVMDirtyVcpu *d, struct kvm_dirty_gfn *gfn)
     if (mem) {
         kvm_dirty_charge(d, mem, gfn->offset);
     }
-    d->looked++;
+    d->ring.looked++;
 }
 
-uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
+void kvm_dirty_ring_look(KVMDirtyVcpu *d)
 {
-    uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
+    KVMState *s = d->cpu->kvm_state;
+    uint32_t size = s->kvm_dirty_ring_size;
 
-    while (!kvm_dirty_tracking.epoch_due && d->looked - d->fetch < size) {
-        struct kvm_dirty_gfn *gfn = &d->gfns[d->looked & (size - 1)];
+    while (!s->dirty->epoch_due && d->ring.looked - d->ring.fetch < size) {
+        struct kvm_dirty_gfn *gfn = &d->ring.gfns[d->ring.looked & (size - 1)];
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
             break;
         }
         kvm_dirty_ring_look_at(d, gfn);
     }
-    return d->dirtied_pages;
 }
 
 /*
@@ -234,16 +211,17 @@ uint64_t kvm_dirty_ring_look(KVMDirtyVcpu *d)
 static bool kvm_dirty_ring_hand_back(KVMDirtyVcpu *d,
                                      struct kvm_dirty_gfn *gfn)
 {
-    if (!d->gap && d->overrun) {
-        d->gap = kvm_dirty_ring_gap(d);
-        d->overrun = !d->gap;
+    if (!d->ring.gap && d->ring.overrun) {
+        d->ring.gap = kvm_dirty_ring_gap(d);
+        d->ring.overrun = !d->ring.gap;
     }
-    if (!d->gap || qatomic_cmpxchg(&gfn->flags, 0, KVM_DIRTY_GFN_F_RESET)) {
+    if (!d->ring.gap ||
+        qatomic_cmpxchg(&gfn->flags, 0, KVM_DIRTY_GFN_F_RESET)) {
         return false;
     }
-    d->gap--;
-    d->fetch++;
-    d->looked = d->fetch;
+    d->ring.gap--;
+    d->ring.fetch++;
+    d->ring.looked = d->ring.fetch;
     return true;
 }
 
@@ -264,7 +242,7 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 
     trace_kvm_dirty_ring_reap_vcpu(d->cpu->cpu_index);
     while (count < max) {
-        struct kvm_dirty_gfn *gfn = &d->gfns[d->fetch & mask];
+        struct kvm_dirty_gfn *gfn = &d->ring.gfns[d->ring.fetch & mask];
         KVMSlot *mem;
 
         if (!kvm_dirty_gfn_is_dirty(gfn)) {
@@ -274,29 +252,30 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
             count++;
             continue;
         }
-        d->gap = 0;
-        if (d->looked == d->fetch) {
+        d->ring.gap = 0;
+        if (d->ring.looked == d->ring.fetch) {
             kvm_dirty_ring_look_at(d, gfn);
         }
         mem = kvm_dirty_gfn_slot(s, gfn);
         if (mem && !test_and_set_bit(gfn->offset, mem->dirty_bmap)) {
-            kvm_dirty_tracking.reaped.new_pages++;
+            s->dirty->reaped.new_pages++;
         }
-        trace_kvm_dirty_ring_page(d->cpu->cpu_index, d->fetch, gfn->offset);
+        trace_kvm_dirty_ring_page(d->cpu->cpu_index, d->ring.fetch,
+                                  gfn->offset);
         /*
          * A release, so that the CPU that does the reset sees the whole entry
          * as this one saw it, even if a third CPU filled it in.
          */
         qatomic_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
-        d->fetch++;
+        d->ring.fetch++;
         count++;
     }
     /* The distance tells what is marked; it must not wrap around. */
-    if ((int32_t)(d->reap_to - d->fetch) < 0) {
-        d->reap_to = d->fetch;
+    if ((int32_t)(d->ring.reap_to - d->ring.fetch) < 0) {
+        d->ring.reap_to = d->ring.fetch;
     }
-    d->reaped_ns = get_clock();
-    d->reaped_pages += count;
+    d->ring.reaped_ns = get_clock();
+    d->ring.reaped_pages += count;
     d->cpu->dirty_pages += count;
 
     return count;
@@ -313,7 +292,7 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
 static bool kvm_dirty_ring_has_no_room(KVMState *s, KVMDirtyVcpu *d)
 {
     for (uint32_t i = 0; i < s->kvm_dirty_ring_size; i++) {
-        if (!qatomic_read(&d->gfns[i].flags)) {
+        if (!qatomic_read(&d->ring.gfns[i].flags)) {
             return false;
         }
     }
@@ -330,16 +309,16 @@ static void kvm_dirty_ring_harvest_again(KVMState *s, uint32_t left)
     uint32_t again = 0, rings = 0;
     KVMDirtyVcpu *d;
 
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         if (!kvm_dirty_ring_has_no_room(s, d)) {
             continue;
         }
         /* All pages count as dirty now, which sets the bits of these. */
         kvm_dirty_ring_overrun(d);
         rings++;
-        for (uint32_t i = d->fetch - left; i != d->fetch; i++) {
-            again += kvm_dirty_gfn_is_dirty(&d->gfns[i & mask]);
-            qatomic_store_release(&d->gfns[i & mask].flags,
+        for (uint32_t i = d->ring.fetch - left; i != d->ring.fetch; i++) {
+            again += kvm_dirty_gfn_is_dirty(&d->ring.gfns[i & mask]);
+            qatomic_store_release(&d->ring.gfns[i & mask].flags,
                                   KVM_DIRTY_GFN_F_RESET);
         }
     }
@@ -359,13 +338,13 @@ static void kvm_dirty_ring_harvest_again(KVMState *s, uint32_t left)
  */
 static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
 {
-    DirtyReaperInfo *reaped = &kvm_dirty_tracking.reaped;
+    DirtyReaperInfo *reaped = &s->dirty->reaped;
     int64_t start_ns = get_clock();
     uint32_t count = 0;
     KVMDirtyVcpu *d;
 
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        uint32_t marked = d->reap_to - d->fetch;
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
+        uint32_t marked = d->ring.reap_to - d->ring.fetch;
 
         if (marked && (!only || d == only)) {
             count += kvm_dirty_ring_harvest(d, MIN(marked,
@@ -378,7 +357,7 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
     if (count) {
         uint64_t left = count;
 
-        while ((left = kvm_dirty_reset(left))) {
+        while ((left = kvm_dirty_reset(s, left))) {
             kvm_dirty_ring_harvest_again(s, left);
         }
         reaped->reaped_pages += count;
@@ -388,64 +367,17 @@ static uint32_t kvm_dirty_ring_reap_batch(KVMState *s, KVMDirtyVcpu *only)
     return count;
 }
 
-/* Harvest what is marked of one ring, or of all (NULL).  As above. */
-static void kvm_dirty_ring_reap_marked(KVMState *s, KVMDirtyVcpu *d, bool yield)
+void kvm_dirty_ring_reap(KVMState *s, KVMDirtyVcpu *only, bool yield)
 {
-    uint32_t count = kvm_dirty_ring_reap_batch(s, d);
+    uint32_t count = kvm_dirty_ring_reap_batch(s, only);
 
-    kvm_dirty_tracking.reaped.reaps += count > 0;
+    s->dirty->reaped.reaps += count > 0;
     while (count == REAP_BATCH_PAGES) {
         if (yield) {
             kvm_slots_yield();
         }
-        count = kvm_dirty_ring_reap_batch(s, d);
+        count = kvm_dirty_ring_reap_batch(s, only);
     }
-}
-
-void kvm_dirty_ring_reap(KVMState *s, KVMDirtyVcpu *d)
-{
-    kvm_slots_lock();
-    kvm_dirty_ring_reap_marked(s, d, true);
-    kvm_slots_unlock();
-}
-
-/* Mark all that is in one ring, or in all (NULL).  Under kvm_slots_lock(). */
-static void kvm_dirty_ring_mark_one_or_all(KVMDirtyVcpu *only)
-{
-    KVMDirtyVcpu *d;
-
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        if (!only || d == only) {
-            kvm_dirty_ring_mark(d, kvm_dirty_ring_fill(d));
-        }
-    }
-}
-
-void kvm_dirty_ring_reap_locked(KVMState *s, KVMDirtyVcpu *d)
-{
-    kvm_dirty_ring_mark_one_or_all(d);
-    kvm_dirty_ring_reap_marked(s, d, false);
-}
-
-void kvm_dirty_vcpu_destroy(CPUState *cpu)
-{
-    KVMDirtyVcpu *d = cpu->kvm_dirty;
-
-    if (d->listed) {
-        kvm_slots_lock();
-        if (d->gfns) {
-            /* What the vCPU has dirtied stays dirty without it. */
-            kvm_dirty_ring_reap_locked(cpu->kvm_state, d);
-        }
-        QLIST_REMOVE(d, next);
-        d->listed = false;
-        kvm_slots_unlock();
-        dirty_throttle_vcpu_reset(cpu->cpu_index);
-        kvm_dirty_throttle_vcpu_destroy(d);
-    }
-    cpu->kvm_dirty = NULL;
-    d->cpu = NULL;
-    QLIST_INSERT_HEAD(&kvm_dirty_parked, d, next);
 }
 
 /*
@@ -464,66 +396,28 @@ static void kvm_dirty_ring_check_full(KVMDirtyVcpu *d)
 {
     uint32_t size = d->cpu->kvm_state->kvm_dirty_ring_size;
 
-    if (kvm_dirty_gfn_is_dirty(&d->gfns[d->fetch & (size - 1)]) ||
-        d->reaped_pages != d->full_reaped_pages) {
+    if (kvm_dirty_gfn_is_dirty(&d->ring.gfns[d->ring.fetch & (size - 1)]) ||
+        d->ring.reaped_pages != d->ring.full_reaped_pages) {
         return;
     }
     kvm_dirty_ring_overrun(d);
     if (!kvm_dirty_ring_gap(d)) {
-        d->gap = size / 4;
+        d->ring.gap = size / 4;
     }
-    kvm_dirty_ring_mark(d, d->gap);
+    kvm_dirty_ring_mark(d, d->ring.gap);
 }
 
-/*
- * Only the vCPU's own ring: it is the one that is full, and harvesting the
- * others would make their vCPUs fault again for nothing.
- *
- * No BQL is needed.  Rings and bitmaps are under kvm_slots_lock(); slots come
- * and go, logging starts and bitmaps are read out under that lock too, so an
- * entry meets either the bitmap it belongs to or none.  A sync takes the lock
- * to harvest and once more to read the bitmaps out: what is added between the
- * two, by this harvest or the reaper's, was write-protected again before the
- * lock was given up, so it is as good as harvested by the sync itself.  If the
- * reset was suspect, that is made up for under the same hold of the lock under
- * which the bitmaps are read out.
- */
-void kvm_dirty_ring_full(CPUState *cpu)
+uint32_t kvm_dirty_ring_reap_full(KVMDirtyVcpu *d, int64_t exit_ns)
 {
-    KVMDirtyVcpu *d = cpu->kvm_dirty;
-    int64_t exit_ns = get_clock();
-    uint32_t fill;
+    uint32_t fill = kvm_dirty_ring_fill(d);
 
-    trace_kvm_dirty_ring_full(cpu->cpu_index);
-    kvm_slots_lock();
-    fill = kvm_dirty_ring_fill(d);
     kvm_dirty_ring_mark(d, fill);
     /* Who waited for the lock may have waited for a harvest of this ring. */
-    if (d->reaped_ns >= exit_ns) {
+    if (d->ring.reaped_ns >= exit_ns) {
         fill = 0;
     }
     kvm_dirty_ring_check_full(d);
-    kvm_dirty_ring_reap_marked(cpu->kvm_state, d, true);
-    d->full_reaped_pages = d->reaped_pages;
-    kvm_slots_unlock();
-    kvm_dirty_reaper_wake();
-
-    dirty_throttle_ring_full(cpu->cpu_index, fill);
-    if (dirty_throttle_in_service()) {
-        qatomic_set(&d->look_due, true);
-    }
-}
-
-void kvm_dirty_ring_flush(KVMState *s, bool epoch_due)
-{
-    trace_kvm_dirty_ring_flush(0);
-    /* Hardware may buffer dirty pages until its vCPU leaves the guest. */
-    kvm_dirty_vcpus_leave();
-    /* What is marked now is all that had been dirtied; the rest can wait. */
-    kvm_slots_lock();
-    kvm_dirty_ring_mark_one_or_all(NULL);
-    kvm_dirty_tracking.epoch_due |= epoch_due;
-    kvm_slots_unlock();
-    kvm_dirty_ring_reap(s, NULL);
-    trace_kvm_dirty_ring_flush(1);
+    kvm_dirty_ring_reap(d->cpu->kvm_state, d, true);
+    d->ring.full_reaped_pages = d->ring.reaped_pages;
+    return fill;
 }

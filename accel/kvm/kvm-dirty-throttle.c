@@ -19,7 +19,10 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
-#include "kvm-dirty.h"
+#include "kvm-dirty-charge.h"
+#include "kvm-dirty-quota.h"
+#include "kvm-dirty-ring.h"
+#include "kvm-dirty-throttle.h"
 #include "trace.h"
 
 /* Not every libc names this member of struct sigevent. */
@@ -38,8 +41,9 @@ void kvm_dirty_throttle_vcpu_init(KVMDirtyVcpu *d)
     };
 
     sev.sigev_notify_thread_id = qemu_get_thread_id();
-    d->has_timer = timer_create(CLOCK_MONOTONIC, &sev, &d->timer) == 0;
-    if (!d->has_timer) {
+    d->throttle.has_timer = timer_create(CLOCK_MONOTONIC, &sev,
+                                         &d->throttle.timer) == 0;
+    if (!d->throttle.has_timer) {
         /* Throttling gets coarser: only the throttle thread looks. */
         warn_report_once("no timer for the dirty throttle of vCPU %d: %s",
                          d->cpu->cpu_index, strerror(errno));
@@ -48,12 +52,12 @@ void kvm_dirty_throttle_vcpu_init(KVMDirtyVcpu *d)
 
 void kvm_dirty_throttle_vcpu_destroy(KVMDirtyVcpu *d)
 {
-    if (d->has_timer) {
-        timer_delete(d->timer);
+    if (d->throttle.has_timer) {
+        timer_delete(d->throttle.timer);
     }
-    d->has_timer = false;
-    d->timer_armed = false;
-    d->look_due = false;
+    d->throttle.has_timer = false;
+    d->throttle.timer_armed = false;
+    d->throttle.look_due = false;
 }
 
 /* Interrupt KVM_RUN after @ns, 0: do not.  In the vCPU thread. */
@@ -64,10 +68,10 @@ static void kvm_dirty_throttle_arm(KVMDirtyVcpu *d, int64_t ns)
         .it_value.tv_nsec = ns % NANOSECONDS_PER_SECOND,
     };
 
-    if (d->has_timer && (ns || d->timer_armed)) {
-        d->look_at_ns = get_clock() + ns;
-        qatomic_set(&d->timer_armed, ns != 0);
-        timer_settime(d->timer, 0, &its, NULL);
+    if (d->throttle.has_timer && (ns || d->throttle.timer_armed)) {
+        d->throttle.look_at_ns = get_clock() + ns;
+        qatomic_set(&d->throttle.timer_armed, ns != 0);
+        timer_settime(d->throttle.timer, 0, &its, NULL);
     }
 }
 
@@ -99,30 +103,51 @@ static int64_t kvm_dirty_throttle_sleep(KVMDirtyVcpu *d, int64_t ns)
         ppoll(NULL, 0, &ts, &old);
         slept_ns = get_clock() - start_ns;
     }
-    qatomic_set(&d->paying, false);
+    qatomic_set(&d->throttle.paying, false);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return slept_ns;
 }
 
-void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
+void kvm_dirty_throttle_want_look(KVMDirtyVcpu *d)
+{
+    qatomic_set(&d->throttle.look_due, true);
+}
+
+/*
+ * How much a vCPU has dirtied, asked here and nowhere else.  A ring is looked
+ * at; an exit for a quota has told by itself.  Under kvm_slots_lock().
+ *
+ * Returns: pages since the vCPU was created
+ */
+static uint64_t kvm_dirty_throttle_look(KVMDirtyVcpu *d)
+{
+    if (d->ring.gfns) {
+        kvm_dirty_ring_look(d);
+    }
+    return d->dirtied_pages;
+}
+
+/* What kvm_dirty_throttle_pay() is for, when it is due. */
+static void kvm_dirty_throttle_look_and_pay(KVMDirtyVcpu *d)
 {
     int cpu_index = d->cpu->cpu_index;
-    int64_t penalty_ns, paid_ns = 0, look_ns;
+    DirtyThrottleAllowance allowance;
+    int64_t penalty_ns, paid_ns = 0;
     uint64_t dirtied_pages;
     bool kicked;
 
     /* Cleared before the look: who sets it from now on wants another one. */
-    qatomic_set(&d->look_due, false);
+    qatomic_set(&d->throttle.look_due, false);
     /* Pairs with the lock that a kick is sent under. */
     smp_mb();
     kvm_dirty_throttle_arm(d, 0);
 
     /* Whoever lowers the penalty later takes the lock and sees the sleeper. */
     kvm_slots_lock();
-    dirtied_pages = kvm_dirty_look(d);
+    dirtied_pages = kvm_dirty_throttle_look(d);
     penalty_ns = dirty_throttle_charge(cpu_index, dirtied_pages);
-    d->paying_until_ns = get_clock() + penalty_ns;
-    qatomic_set(&d->paying, penalty_ns != 0);
+    d->throttle.paying_until_ns = get_clock() + penalty_ns;
+    qatomic_set(&d->throttle.paying, penalty_ns != 0);
     kvm_slots_unlock();
 
     if (penalty_ns) {
@@ -130,102 +155,79 @@ void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
         paid_ns = kvm_dirty_throttle_sleep(d, penalty_ns);
     }
     kicked = paid_ns < penalty_ns;
-    look_ns = dirty_throttle_resume(cpu_index, paid_ns, kicked);
+    allowance = dirty_throttle_resume(cpu_index, paid_ns, kicked);
     if (kicked) {
         /* The rest is due when the vCPU comes back. */
-        qatomic_set(&d->look_due, true);
-    } else if (!kvm_dirty_quota_set(d, dirty_throttle_allowance(cpu_index)) &&
-               look_ns) {
-        kvm_dirty_throttle_arm(d, look_ns);
+        kvm_dirty_throttle_want_look(d);
+    } else if (!kvm_dirty_quota_set(d, allowance.pages) && allowance.time_ns) {
+        kvm_dirty_throttle_arm(d, allowance.time_ns);
     }
 }
 
-/*
- * A generic kick sets thread_kicked before it sends the signal, and a request
- * to leave sets exit_request; both are seen here or raise immediate_exit
- * again after it was eaten, so that the next KVM_RUN returns at once.
- */
-bool kvm_dirty_throttle_interrupted(CPUState *cpu)
+void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
 {
-    KVMDirtyVcpu *d = cpu->kvm_dirty;
-    bool left = qatomic_xchg(&d->leave_due, false);
-
-    if (d->timer_armed && get_clock() >= d->look_at_ns) {
-        qatomic_set(&d->look_due, true);
+    if (unlikely(qatomic_read(&d->throttle.look_due))) {
+        kvm_dirty_throttle_look_and_pay(d);
     }
-    return (left || qatomic_read(&d->look_due)) &&
-           !qatomic_read(&cpu->thread_kicked) &&
-           !qatomic_read(&cpu->exit_request);
+}
+
+bool kvm_dirty_throttle_interrupted(KVMDirtyVcpu *d)
+{
+    if (d->throttle.timer_armed && get_clock() >= d->throttle.look_at_ns) {
+        kvm_dirty_throttle_want_look(d);
+    }
+    return qatomic_read(&d->throttle.look_due);
 }
 
 /* Called under kvm_slots_lock(), which keeps the thread from going away. */
 static void kvm_dirty_throttle_kick(KVMDirtyVcpu *d)
 {
-    qatomic_set(&d->look_due, true);
+    kvm_dirty_throttle_want_look(d);
     pthread_kill(d->cpu->thread->thread, SIG_IPI);
 }
 
-static void kvm_dirty_throttle_look_all(void)
+void kvm_dirty_throttle_charge_and_kick(void)
 {
+    KVMState *s = kvm_state;
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    kvm_dirty_tracking.charging = true;
-    kvm_dirty_quota_start(kvm_state);
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        if (dirty_throttle_charge(d->cpu->cpu_index, kvm_dirty_look(d)) &&
-            !qatomic_read(&d->look_due) && !qatomic_read(&d->timer_armed) &&
-            !qatomic_read(&d->paying)) {
+    kvm_dirty_charge_start(s);
+    kvm_dirty_quota_start(s);
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
+        uint64_t pages = kvm_dirty_throttle_look(d);
+
+        if (dirty_throttle_charge(d->cpu->cpu_index, pages) &&
+            !qatomic_read(&d->throttle.look_due) &&
+            !qatomic_read(&d->throttle.timer_armed) &&
+            !qatomic_read(&d->throttle.paying)) {
             kvm_dirty_throttle_kick(d);
         }
     }
     kvm_slots_unlock();
 }
 
-static void kvm_dirty_throttle_wake_all(void)
+void kvm_dirty_throttle_wake(void)
 {
     KVMDirtyVcpu *d;
 
     kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_dirty_tracking.vcpus, next) {
-        if (qatomic_read(&d->paying) &&
+    QLIST_FOREACH(d, &kvm_state->dirty->vcpus, next) {
+        if (qatomic_read(&d->throttle.paying) &&
             get_clock() + dirty_throttle_penalty(d->cpu->cpu_index) <
-            d->paying_until_ns - WAKE_MIN_NS) {
+            d->throttle.paying_until_ns - WAKE_MIN_NS) {
             kvm_dirty_throttle_kick(d);
         }
     }
     kvm_slots_unlock();
 }
 
-static void kvm_dirty_throttle_rest(void)
+void kvm_dirty_throttle_stop_watching(void)
 {
+    g_autoptr(GPtrArray) old = NULL;
+
     kvm_slots_lock();
     kvm_dirty_quota_stop(kvm_state);
+    old = kvm_dirty_charge_stop(kvm_state);
     kvm_slots_unlock();
-    kvm_dirty_charge_stop(kvm_state);
-}
-
-static void kvm_dirty_throttle_query_reaper(DirtyReaperInfo *info)
-{
-    kvm_slots_lock();
-    *info = kvm_dirty_tracking.reaped;
-    kvm_slots_unlock();
-}
-
-void kvm_dirty_throttle_init(KVMState *s)
-{
-    static DirtyThrottleOps ops = {
-        .look = kvm_dirty_throttle_look_all,
-        .wake = kvm_dirty_throttle_wake_all,
-        .rest = kvm_dirty_throttle_rest,
-        .new_epoch = kvm_dirty_epoch,
-        .query_reaper = kvm_dirty_throttle_query_reaper,
-    };
-
-    if (!s->kvm_dirty_ring_size && !kvm_dirty_tracking.can_quota) {
-        return;
-    }
-    ops.ring_pages = s->kvm_dirty_ring_size;
-    ops.has_quota = kvm_dirty_tracking.can_quota;
-    dirty_throttle_register(&ops);
 }

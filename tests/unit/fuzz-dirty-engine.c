@@ -16,6 +16,7 @@
 #include "qemu/osdep.h"
 #include "migration/dirty-throttle/engine.h"
 #include "migration/dirty-throttle/pool.h"
+#include "migration/dirty-throttle/ring-pace.h"
 #include "migration/dirty-throttle/vcpu.h"
 
 #define MS 1000000LL

@@ -1,0 +1,88 @@
+/*
+ * Dirty throttle: what migration code calls
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_DIRTY_THROTTLE_HOOKS_H
+#define MIGRATION_DIRTY_THROTTLE_HOOKS_H
+
+#include "qapi/qapi-types-migration.h"
+
+/* Capabilities were set, or have their first values.  With the BQL held. */
+void dirty_throttle_capabilities_changed(void);
+
+/**
+ * dirty_throttle_migration_begin: an outgoing precopy migration starts
+ *
+ * Migration thread, before the first dirty sync; no BQL.  The thread keeps the
+ * migration object from going away until dirty_throttle_migration_end().
+ */
+void dirty_throttle_migration_begin(void);
+
+/**
+ * dirty_throttle_migration_end: vCPUs get back what the migration took
+ *
+ * For every way out of precopy, postcopy included; does nothing the second
+ * time.  Migration thread, with or without the BQL.
+ */
+void dirty_throttle_migration_end(void);
+
+/**
+ * dirty_throttle_migration_synced: a new iteration begins
+ *
+ * @iteration: dirty syncs so far
+ * @to_send_bytes: what the migration now has to send
+ */
+void dirty_throttle_migration_synced(uint64_t iteration,
+                                     uint64_t to_send_bytes);
+
+/**
+ * dirty_throttle_migration_progress: where the migration stands
+ *
+ * @sent_ram_bytes: size of all pages sent since it began, over all channels,
+ *                  before compression; without those that were zero
+ * @remaining_bytes: what this iteration still has to send
+ * @switchover_bytes: what can be sent within the downtime limit
+ * @window_ms: when the present one of those spans began in which the sender
+ *             keeps to max-bandwidth; any clock, not 0
+ *
+ * Migration thread, several times a second.
+ */
+void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
+                                       uint64_t remaining_bytes,
+                                       uint64_t switchover_bytes,
+                                       int64_t window_ms);
+
+/*
+ * Whether the migration leaves the guest's speed to the dirty throttle.
+ * Migration thread.
+ */
+bool dirty_throttle_migration_in_charge(void);
+
+/**
+ * dirty_throttle_query_rounds: what the limit does to the guest
+ *
+ * @throttle_time_us: the longest time for which a vCPU sleeps per ring full
+ *                    of pages dirtied
+ * @ring_full_time_us: how long it takes to fill a ring at the average dirty
+ *                     page rate, 0: nothing is being dirtied
+ *
+ * Called with the BQL held.
+ *
+ * Returns: false, and sets nothing, unless a migration limits vCPUs now
+ */
+bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
+                                 uint64_t *ring_full_time_us);
+
+/**
+ * dirty_throttle_query_migration: all that is to know of the throttle now
+ *
+ * Called with the BQL held.
+ *
+ * Returns: NULL unless a migration is in precopy, and with a capability of the
+ * dirty throttle; the caller frees it
+ */
+DirtyThrottleInfo *dirty_throttle_query_migration(void);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * HMP: what "info migrate" tells of the dirty throttle
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/qapi-types-migration.h"
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
+
+static void hmp_print_phase(Monitor *mon, const DirtyThrottleInfo *info)
+{
+    monitor_printf(mon, "dirty throttle: %s, %s",
+                   DirtyThrottleMode_str(info->mode),
+                   DirtyThrottlePhase_str(info->phase));
+    if (info->has_reason) {
+        monitor_printf(mon, " (%s)", DirtyThrottleReason_str(info->reason));
+    }
+    monitor_printf(mon, " for %" PRIu64 " ms%s\n", info->phase_time,
+                   info->fallback ? ", left to auto-converge" : "");
+    if (!info->has_mechanism) {
+        return;
+    }
+    monitor_printf(mon, "dirty throttle bandwidth: %.2f MB/s, budget %.2f,"
+                   " devices %.2f\n", info->bandwidth, info->budget,
+                   info->device_rate);
+    if (info->has_pool) {
+        monitor_printf(mon, "dirty throttle pool: %" PRIu64 " kbytes\n",
+                       info->pool >> 10);
+    }
+    if (info->has_expected_time) {
+        monitor_printf(mon, "dirty throttle expected time: %" PRIu64 " ms\n",
+                       info->expected_time);
+    }
+}
+
+void hmp_print_dirty_throttle(Monitor *mon, const DirtyThrottleInfo *info)
+{
+    if (info->phase != DIRTY_THROTTLE_PHASE_OFF) {
+        hmp_print_phase(mon, info);
+    }
+    if (info->mode == DIRTY_THROTTLE_MODE_NONE && !info->has_reaper) {
+        monitor_printf(mon, "dirty rings: none, adaptive-reaper has no"
+                       " effect\n");
+    }
+    if (info->has_reaper) {
+        DirtyReaperStats *r = info->reaper;
+
+        monitor_printf(mon, "dirty rings: full %" PRIu64 " times, harvested %"
+                       PRIu64 " times (%" PRIu64 " pages, %" PRIu64 " of them"
+                       " new, %" PRIu64 " us), next look within %" PRIu64
+                       " ms\n", info->ring_full_exits, r->reaps, r->pages,
+                       r->new_pages, r->time, r->interval);
+    }
+    for (DirtyThrottleVcpuStatsList *e = info->vcpus; e; e = e->next) {
+        DirtyThrottleVcpuStats *v = e->value;
+
+        monitor_printf(mon, "vcpu[%" PRId64 "]: %.2f MB/s", v->cpu_index,
+                       v->rate);
+        if (v->has_limit) {
+            monitor_printf(mon, ", limit %" PRIu64 " MB/s", v->limit);
+        }
+        if (v->has_quota) {
+            monitor_printf(mon, ", quota %.2f MB/s", v->quota);
+        }
+        monitor_printf(mon, ", throttled %.0f %%, penalties %" PRIu64
+                       " (%" PRIu64 " ms), debt %" PRIu64 " kbytes\n",
+                       v->throttled, v->penalties, v->penalty_time,
+                       v->debt >> 10);
+    }
+}
