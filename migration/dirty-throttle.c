@@ -350,24 +350,28 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 }
 
 /*
- * Take up auto-converge, or give it back.  All that is done here is to leave
- * the guest's speed to it; it acts at the next dirty sync.  Called with
- * t->lock held.
+ * What has been decided.  Limits and shares follow with the next SET PENALTY;
+ * auto-converge, which is only allowed to act here, at the next dirty sync.
+ * Called with t->lock held.
  */
-static void throttle_set_fallback(DirtyThrottle *t)
+static void throttle_set_decision(DirtyThrottle *t, DirtyDecision decision,
+                                  int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
-    bool fallback = m->auto_converge &&
-                    m->engine.phase == DIRTY_PHASE_CANNOT_HELP;
 
+    if (!m->sharing && decision.share) {
+        dirty_pool_init(&m->pool, now_ns);
+    }
+    m->limiting = decision.limit;
+    m->sharing = decision.share;
     /*
-     * Asked again with every decision, because the migration thread may have
-     * decided to throttle just before.
+     * Stopped with every decision, because the migration thread may have begun
+     * auto-converge just before it was disallowed.
      */
-    if (!fallback && cpu_throttle_active()) {
+    if (!decision.fallback && cpu_throttle_active()) {
         cpu_throttle_stop();
     }
-    qatomic_set(&m->fallback, fallback);
+    qatomic_set(&m->fallback, decision.fallback);
 }
 
 /* What the migration needs from now on.  Called with t->lock held. */
@@ -376,13 +380,13 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     DirtyThrottleMigration *m = &t->migration;
     DirtyEngine *e = &m->engine;
     DirtyVcpuSample vcpus;
+    DirtyDecision decision;
     int64_t period_ns = DECIDE_NS;
-    bool help;
 
     if (!m->active) {
         return;
     }
-    if (m->dirty_quota) {
+    if (e->means.share) {
         period_ns = MIN(period_ns, throttle_parameters()->dirty_quota_interval *
                                    SCALE_MS);
     }
@@ -390,24 +394,15 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
         return;
     }
     vcpus = throttle_sample_vcpus(t);
-    dirty_engine_decide(e, &vcpus, true,
-                        throttle_parameters()->throttle_trigger_threshold,
-                        now_ns);
-    help = e->phase == DIRTY_PHASE_THROTTLING ||
-           e->reason == DIRTY_REASON_FLOOR;
-
-    /* A limit stays once it was needed; a quota is free while it is not. */
-    m->limiting = m->dirty_limit && (m->limiting || help);
-    if (!m->sharing && help && m->dirty_quota) {
-        dirty_pool_init(&m->pool, now_ns);
-    }
-    m->sharing = m->dirty_quota && help;
-    throttle_set_fallback(t);
+    decision = dirty_engine_decide(e, &vcpus,
+                                   throttle_parameters()->
+                                   throttle_trigger_threshold, now_ns);
+    throttle_set_decision(t, decision, now_ns);
     trace_dirty_throttle_decide(e->target.iteration,
                                 e->target.remaining_pages,
                                 e->target.dirtied_pages, e->target.dirty_pps,
                                 e->target.link_pps, e->device_pps,
-                                e->budget_pps, e->phase, e->reason);
+                                e->budget_pps, e->phase, decision.reason);
 }
 
 /* Of all that is logged; what a migration would leave out counts as well. */
@@ -585,9 +580,16 @@ void dirty_throttle_migration_begin(void)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
-    bool wanted = migrate_dirty_limit() || migrate_dirty_quota();
+    DirtyMeans means = {
+        .mechanism = dirty_throttle_available(),
+        .limit = migrate_dirty_limit(),
+        .share = migrate_dirty_quota(),
+        .converge = migrate_auto_converge(),
+    };
     DirtyReaperInfo reaped = { 0 };
     DirtyVcpuSample vcpus;
+    DirtyDecision decision;
+    int64_t now_ns;
 
     trace_dirty_throttle_migration("begin");
     if (dirty_throttle_has_rings()) {
@@ -597,32 +599,27 @@ void dirty_throttle_migration_begin(void)
         throttle_forget_if_idle(t);
         *m = (DirtyThrottleMigration) {
             .precopy = true,
-            .active = wanted && t->ops,
-            .dirty_limit = migrate_dirty_limit(),
-            .dirty_quota = migrate_dirty_quota(),
-            .auto_converge = migrate_auto_converge(),
+            .active = means.mechanism && (means.limit || means.share),
             .reaped_before = reaped,
         };
         qemu_thread_get_self(&m->thread);
         throttle_count_from_now(t);
         vcpus = throttle_sample_vcpus(t);
-        dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
+        now_ns = throttle_now_ns();
+        decision = dirty_engine_begin(&m->engine, &means, &vcpus, now_ns);
+        throttle_set_decision(t, decision, now_ns);
         if (m->active) {
             throttle_wake_thread(t);
-        } else if (wanted) {
-            /* Nothing tells which vCPU dirties memory, and nothing will. */
-            m->engine.phase = DIRTY_PHASE_CANNOT_HELP;
-            m->engine.reason = DIRTY_REASON_MECHANISM;
-            m->fallback = m->auto_converge;
         }
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
         t->ops->look();
-    } else if (wanted && !migrate_auto_converge()) {
+    } else if (decision.reason == DIRTY_REASON_MECHANISM &&
+               !decision.fallback) {
         warn_report("%s has no effect: it requires KVM with accelerator"
                     " property 'dirty-ring-size' set; auto-converge does not",
-                    migrate_dirty_quota() ? "dirty-quota" : "dirty-limit");
+                    means.share ? "dirty-quota" : "dirty-limit");
     }
 }
 

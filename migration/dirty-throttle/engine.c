@@ -33,10 +33,11 @@ void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
     s->at_floor |= dirty_vcpu_at_floor(v, now_ns);
 }
 
-void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                        int64_t now_ns)
+DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
+                                 const DirtyVcpuSample *vcpus, int64_t now_ns)
 {
     *e = (DirtyEngine) {
+        .means = *means,
         .phase = DIRTY_PHASE_FIRST_PASS,
         .phase_ns = now_ns,
         .iteration_ns = now_ns,
@@ -46,6 +47,12 @@ void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         .paid_change_ns = now_ns,
         .paid_ns = vcpus->paid_ns,
     };
+    if (!means->mechanism && (means->limit || means->share)) {
+        e->phase = DIRTY_PHASE_CANNOT_HELP;
+        e->decision.reason = DIRTY_REASON_MECHANISM;
+        e->decision.fallback = means->converge;
+    }
+    return e->decision;
 }
 
 /*
@@ -129,16 +136,35 @@ static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     e->floor_dirtied_pages = vcpus->dirtied_pages;
 }
 
+/*
+ * What a phase means for the guest.
+ *
+ * A limit stays once it was needed: it is a number that somebody chose, and
+ * dirty-limit promises that it holds until the migration ends.  A share is
+ * what the link leaves.  It is lifted as soon as the migration does without.
+ *
+ * Both stay in force with DIRTY_REASON_FLOOR: auto-converge comes on top of
+ * them.  With DIRTY_REASON_DEVICES a share would take everything from vCPUs
+ * for next to nothing.
+ */
 static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
                              DirtyReason reason, const DirtyVcpuSample *vcpus,
                              int64_t now_ns)
 {
+    bool slow_vcpus = phase == DIRTY_PHASE_THROTTLING ||
+                      reason == DIRTY_REASON_FLOOR;
+
     if (e->phase != phase) {
         e->phase_ns = now_ns;
         engine_watch_floor(e, vcpus, now_ns);
     }
     e->phase = phase;
-    e->reason = reason;
+    e->decision = (DirtyDecision) {
+        .limit = e->means.limit && (slow_vcpus || e->decision.limit),
+        .share = e->means.share && slow_vcpus,
+        .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP,
+        .reason = reason,
+    };
 }
 
 /*
@@ -152,7 +178,7 @@ static bool engine_hides_load(const DirtyEngine *e,
     case DIRTY_PHASE_THROTTLING:
         return now_ns - MAX(e->paid_change_ns, e->phase_ns) < DIRTY_SETTLE_NS;
     case DIRTY_PHASE_CANNOT_HELP:
-        return vcpus->converging || e->reason == DIRTY_REASON_FLOOR;
+        return vcpus->converging || e->decision.reason == DIRTY_REASON_FLOOR;
     default:
         return false;
     }
@@ -192,11 +218,8 @@ static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
 /* Why throttling vCPUs cannot help, if the migration needs help at all. */
 static DirtyReason engine_find_reason(DirtyEngine *e,
                                       const DirtyVcpuSample *vcpus,
-                                      bool has_mechanism, int64_t now_ns)
+                                      int64_t now_ns)
 {
-    if (!has_mechanism) {
-        return DIRTY_REASON_MECHANISM;
-    }
     if (e->link.pps / RELIEF_FACTOR >= e->helpless_pps) {
         e->devices_alone = false;
         e->floor_in_vain = false;
@@ -205,15 +228,14 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
         return DIRTY_REASON_DEVICES;
     }
     if (e->phase == DIRTY_PHASE_THROTTLING ||
-        e->reason == DIRTY_REASON_FLOOR) {
+        e->decision.reason == DIRTY_REASON_FLOOR) {
         engine_judge_floor(e, vcpus, now_ns);
     }
     return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
 }
 
-void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                         bool has_mechanism, unsigned threshold_percent,
-                         int64_t now_ns)
+DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                                  unsigned threshold_percent, int64_t now_ns)
 {
     DirtyTargetSample *t = &e->target;
     uint64_t new_pages = vcpus->dirtied_pages - e->decided_dirtied_pages;
@@ -221,8 +243,9 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     DirtyReason reason;
     bool needed;
 
-    if (took_ns < DIRTY_LINK_SPAN_NS) {
-        return;
+    if (took_ns < DIRTY_LINK_SPAN_NS ||
+        e->decision.reason == DIRTY_REASON_MECHANISM) {
+        return e->decision;
     }
     t->link_pps = e->link.pps;
     t->threshold_percent = threshold_percent;
@@ -243,13 +266,14 @@ void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     if (t->iteration < 2) {
         engine_set_phase(e, DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
                          now_ns);
-        return;
+        return e->decision;
     }
     needed = dirty_target_needs_throttle(t) ||
              engine_hides_load(e, vcpus, now_ns);
-    reason = needed ? engine_find_reason(e, vcpus, has_mechanism, now_ns)
+    reason = needed ? engine_find_reason(e, vcpus, now_ns)
                     : DIRTY_REASON_NONE;
     engine_set_phase(e, reason ? DIRTY_PHASE_CANNOT_HELP :
                         needed ? DIRTY_PHASE_THROTTLING :
                                  DIRTY_PHASE_WATCHING, reason, vcpus, now_ns);
+    return e->decision;
 }

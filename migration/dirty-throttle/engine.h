@@ -22,7 +22,6 @@ typedef enum DirtyPhase {
 } DirtyPhase;
 
 /* Why throttling vCPUs cannot help */
-/* Why throttling vCPUs cannot help */
 typedef enum DirtyReason {
     DIRTY_REASON_NONE,
     /* nothing tells which vCPU dirties memory */
@@ -45,11 +44,35 @@ typedef struct DirtyVcpuSample {
     bool converging;
 } DirtyVcpuSample;
 
-typedef struct DirtyEngine {
-    DirtyPhase phase;
+/* What there is to help a migration with; stays as it is while that runs */
+typedef struct DirtyMeans {
+    /* something tells which vCPU dirties memory; without, no vCPU is slowed */
+    bool mechanism;
+    /* capabilities dirty-limit, dirty-quota and auto-converge */
+    bool limit;
+    bool share;
+    bool converge;
+} DirtyMeans;
+
+/* What is to be done from now on */
+typedef struct DirtyDecision {
+    /* hold each vCPU within the limit of capability dirty-limit */
+    bool limit;
+    /* hold each vCPU within its share of the budget, and run the pool */
+    bool share;
+    /* let auto-converge slow the guest */
+    bool fallback;
+    /* only in DIRTY_PHASE_CANNOT_HELP */
     DirtyReason reason;
+} DirtyDecision;
+
+typedef struct DirtyEngine {
+    DirtyMeans means;
+    DirtyPhase phase;
     /* since when the phase lasts */
     int64_t phase_ns;
+    /* what was decided last */
+    DirtyDecision decision;
     DirtyLink link;
     /* what vCPUs may dirty */
     uint64_t budget_pps;
@@ -95,9 +118,18 @@ typedef struct DirtyEngine {
 void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
                            int64_t now_ns);
 
-/* A migration begins. */
-void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                        int64_t now_ns);
+/**
+ * dirty_engine_begin: a migration begins
+ *
+ * @means: what may be decided
+ * @vcpus: how vCPUs fare
+ * @now_ns: the time
+ *
+ * Returns: what to do until the first dirty_engine_decide().  That is nothing,
+ * or the fallback if without a mechanism nothing else will ever help.
+ */
+DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
+                                 const DirtyVcpuSample *vcpus, int64_t now_ns);
 
 /**
  * dirty_engine_synced: a new iteration begins
@@ -128,12 +160,14 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
  * dirty_engine_decide: what to do from now on
  *
  * @vcpus: how vCPUs fare
- * @has_mechanism: it is known which vCPU dirties what
- * @threshold_percent: the share of what is sent that may come back as dirty
- * @now_ns: the time; nothing is decided before some of it has passed
+ * @threshold_percent: throttle-trigger-threshold, how much of what is sent may
+ *                     come back as dirty; 1..100
+ * @now_ns: the time
+ *
+ * Returns: the decision; the last one if less than DIRTY_LINK_SPAN_NS has
+ * passed since
  */
-void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                         bool has_mechanism, unsigned threshold_percent,
-                         int64_t now_ns);
+DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                                  unsigned threshold_percent, int64_t now_ns);
 
 #endif

@@ -91,14 +91,14 @@ typedef struct Fuzz {
     unsigned rounds;
     int64_t recorded_ns;
 
-    /* what the operator set */
-    bool dirty_quota;
-    bool auto_converge;
-    bool has_mechanism;
+    /* what the operator set; the means are those of the next migration */
+    DirtyMeans means;
     unsigned threshold_percent;
     int64_t interval_ns;
-    bool sharing;
+    DirtyDecision decision;
     bool says_at_floor;
+    /* auto-converge acts when it may */
+    bool converges;
 
     /* the migration */
     uint64_t link_pps;
@@ -193,7 +193,7 @@ static void check_pool(Fuzz *f)
 {
     int64_t pages = f->charged_pages;
 
-    if (!f->sharing) {
+    if (!f->decision.share) {
         return;
     }
     for (int i = 0; i < VCPUS; i++) {
@@ -207,17 +207,34 @@ static void check_pool(Fuzz *f)
     g_assert_cmpfloat(pages, <=, f->granted_pages * ROUNDING + VCPUS + 1);
 }
 
+/* What is in force in which phase, and that a limit stays once it was */
+static void check_decision(Fuzz *f, bool limited)
+{
+    const DirtyMeans *means = &f->engine.means;
+    DirtyDecision d = f->decision;
+    bool cannot_help = f->engine.phase == DIRTY_PHASE_CANNOT_HELP;
+    bool throttles = f->engine.phase == DIRTY_PHASE_THROTTLING ||
+                     d.reason == DIRTY_REASON_FLOOR;
+
+    g_assert_true(cannot_help == (d.reason != DIRTY_REASON_NONE));
+    g_assert_true(d.limit == (means->limit && (limited || throttles)));
+    g_assert_true(d.share == (means->share && throttles));
+    g_assert_true(d.fallback == (means->converge && cannot_help));
+    if (!means->mechanism) {
+        g_assert_false(d.limit || d.share);
+    }
+    seen.phase[f->engine.phase] = true;
+    seen.reason[d.reason] = true;
+}
+
 static void check_engine(Fuzz *f)
 {
     DirtyEngine *e = &f->engine;
 
-    g_assert_true(e->phase == DIRTY_PHASE_CANNOT_HELP ? e->reason : !e->reason);
     g_assert_cmpuint(e->budget_pps, <=, e->target.link_pps);
     g_assert_cmpuint(e->target.dirtied_pages, <=, INT64_MAX);
     g_assert_cmpuint(e->link.pps, <=, DIRTY_RATE_MAX_PPS);
     g_assert_cmpint(dirty_target_expected_ns(&e->target), >=, -1);
-    seen.phase[e->phase] = true;
-    seen.reason[e->reason] = true;
 }
 
 static void pass_time(Fuzz *f, int64_t ns)
@@ -305,34 +322,35 @@ static DirtyVcpuSample fuzz_sample(Fuzz *f)
     for (int i = 0; i < VCPUS; i++) {
         dirty_engine_add_vcpu(&sample, &f->vcpus[i].v, f->now_ns);
     }
-    sample.converging = f->auto_converge &&
-                        f->engine.phase == DIRTY_PHASE_CANNOT_HELP;
+    sample.converging = f->converges && f->decision.fallback;
     return sample;
 }
 
-static void fuzz_decide(Fuzz *f)
+static void fuzz_set_decision(Fuzz *f, DirtyDecision decision)
 {
-    DirtyVcpuSample vcpus = fuzz_sample(f);
-    DirtyEngine *e = &f->engine;
-    bool help;
-
-    dirty_engine_decide(e, &vcpus, f->has_mechanism, f->threshold_percent,
-                        f->now_ns);
-    check_engine(f);
-    help = e->phase == DIRTY_PHASE_THROTTLING ||
-           e->reason == DIRTY_REASON_FLOOR;
-    if (!f->sharing && help && f->dirty_quota) {
+    if (!f->decision.share && decision.share) {
         dirty_pool_init(&f->pool, f->now_ns);
         f->granted_pages = 0;
         f->charged_pages = 0;
         f->shared_pps = 0;
     }
-    f->sharing = f->dirty_quota && help;
-    for (int i = 0; i < VCPUS && !f->sharing; i++) {
+    f->decision = decision;
+    for (int i = 0; i < VCPUS && !decision.share; i++) {
         dirty_budget_set_rate(&f->vcpus[i].v.quota, DIRTY_RATE_UNLIMITED,
                               f->now_ns);
         check_vcpu(f, &f->vcpus[i]);
     }
+}
+
+static void fuzz_decide(Fuzz *f)
+{
+    DirtyVcpuSample vcpus = fuzz_sample(f);
+    bool limited = f->decision.limit;
+
+    fuzz_set_decision(f, dirty_engine_decide(&f->engine, &vcpus,
+                                             f->threshold_percent, f->now_ns));
+    check_decision(f, limited);
+    check_engine(f);
 }
 
 /* A round of the pool */
@@ -344,7 +362,7 @@ static void fuzz_share(Fuzz *f)
     for (int i = 0; i < VCPUS; i++) {
         plugged += f->vcpus[i].v.total_known;
     }
-    if (!f->sharing || !plugged) {
+    if (!f->decision.share || !plugged) {
         return;
     }
     f->shared_pps = f->engine.budget_pps;
@@ -395,7 +413,9 @@ static void fuzz_begin(Fuzz *f)
 {
     DirtyVcpuSample vcpus = fuzz_sample(f);
 
-    dirty_engine_begin(&f->engine, &vcpus, f->now_ns);
+    fuzz_set_decision(f, dirty_engine_begin(&f->engine, &f->means, &vcpus,
+                                            f->now_ns));
+    check_decision(f, false);
     f->synced_pages = vcpus.dirtied_pages;
     f->iteration = 0;
 }
@@ -534,10 +554,11 @@ static void fuzz_parameters(Fuzz *f)
     Bytes *b = &f->bytes;
     uint8_t bits = take(b);
 
-    f->dirty_quota = bits & 3;
-    f->has_mechanism = bits & 0x1c;
+    f->means.share = bits & 3;
+    f->means.mechanism = bits & 0x1c;
     f->says_at_floor = bits & 32;
-    f->auto_converge = bits & 64;
+    f->means.converge = f->converges = bits & 64;
+    f->means.limit = bits & 128;
     f->threshold_percent = 1 + take(b) % 100;
     f->interval_ns = (1 + take_figure(b, 16) % 1000) * MS;
 }
@@ -618,9 +639,12 @@ static void fuzz_benign_tail(Fuzz *f)
     pass_time(f, f->latest_ns - f->now_ns);
     f->device_pps = 0;
     f->link_pps = TAIL_LINK_PPS;
-    f->has_mechanism = true;
     f->says_at_floor = false;
-    f->auto_converge = false;
+    f->converges = false;
+    if (!f->engine.means.mechanism) {
+        f->means.mechanism = true;
+        fuzz_begin(f);
+    }
     f->iteration = 1;
     for (int i = 0; i < VCPUS; i++) {
         f->vcpus[i].guest_pps = 0;
@@ -664,8 +688,7 @@ static void fuzz_one(const uint8_t *data, size_t size)
     f->absurd = take(&f->bytes) % 2;
     f->ring_pages = 4U << take(&f->bytes) % 29;
     f->now_ns = f->latest_ns = S;
-    f->dirty_quota = true;
-    f->has_mechanism = true;
+    f->means = (DirtyMeans) { .mechanism = true, .share = true };
     f->threshold_percent = 50;
     f->interval_ns = 100 * MS;
     f->link_pps = TAIL_LINK_PPS;
