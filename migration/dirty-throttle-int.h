@@ -65,7 +65,7 @@ typedef struct DirtyThrottle {
      * after the migration object does.
      */
     bool adaptive_reaper;
-    /* any budget is limited; also read without the lock, by vCPU threads */
+    /* any account is limited; also read without the lock, by vCPU threads */
     bool in_service;
 
     /*

@@ -92,7 +92,7 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     stats->rate = pps_to_mbps(dirty_vcpu_rate_pps(v));
     stats->has_limit = limit_mbps != 0;
     stats->limit = limit_mbps;
-    stats->has_quota = dirty_budget_limited(&v->quota);
+    stats->has_quota = dirty_account_limited(&v->quota);
     if (stats->has_quota) {
         stats->quota = pps_to_mbps(v->quota.rate_pps + v->quota.extra_pps);
     }

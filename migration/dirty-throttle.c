@@ -257,10 +257,10 @@ static bool throttle_update_limits(DirtyThrottle *t)
         }
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         raised |= pps > v->limit.rate_pps;
-        dirty_budget_set_rate(&v->limit, pps, now_ns);
-        if (!t->migration.sharing && dirty_budget_limited(&v->quota)) {
+        dirty_account_set_rate(&v->limit, pps, now_ns);
+        if (!t->migration.sharing && dirty_account_limited(&v->quota)) {
             raised = true;
-            dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+            dirty_account_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
         }
         limited |= mbps != 0;
     }

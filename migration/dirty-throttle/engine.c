@@ -5,7 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 #include "engine.h"
 
 /*

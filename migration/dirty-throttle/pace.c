@@ -5,7 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 #include "pace.h"
 
 void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages)

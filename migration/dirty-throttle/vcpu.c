@@ -10,8 +10,8 @@
 void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns)
 {
     *v = (DirtyVcpu) { .run_from_ns = now_ns };
-    dirty_budget_init(&v->limit, now_ns);
-    dirty_budget_init(&v->quota, now_ns);
+    dirty_account_init(&v->limit, now_ns);
+    dirty_account_init(&v->quota, now_ns);
 }
 
 void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
@@ -22,7 +22,7 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     v->fresh_pages = 0;
     v->penalised_ns = 0;
     /* A share belongs to a vCPU that is there. */
-    dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+    dirty_account_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
     memset(v->records, 0, sizeof(v->records));
 }
 
@@ -48,8 +48,8 @@ int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
         v->run_from_ns = now_ns;
     }
     /* A debt also gets less where nothing is dirtied any more. */
-    dirty_budget_charge(&v->limit, new_pages, now_ns);
-    dirty_budget_charge(&v->quota, new_pages, now_ns);
+    dirty_account_charge(&v->limit, new_pages, now_ns);
+    dirty_account_charge(&v->quota, new_pages, now_ns);
     return dirty_vcpu_penalty_ns(v, now_ns);
 }
 
@@ -62,25 +62,25 @@ int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
     if (v->fresh_pages < DIRTY_RUN_MIN_PAGES && !v->stretch_ns) {
         return 0;
     }
-    return MIN(MAX(dirty_budget_penalty_ns(&v->limit, now_ns),
-                   dirty_budget_penalty_ns(&v->quota, now_ns)),
+    return MIN(MAX(dirty_account_penalty_ns(&v->limit, now_ns),
+                   dirty_account_penalty_ns(&v->quota, now_ns)),
                DIRTY_PENALTY_MAX_NS - v->stretch_ns);
 }
 
-/* What both budgets allow, with a debt that is worth a penalty. */
+/* What both accounts allow, up to a debt that is worth a penalty. */
 static int64_t vcpu_allowance(DirtyVcpu *v, int64_t now_ns)
 {
     int64_t allow_pages = INT64_MAX;
 
-    if (dirty_budget_limited(&v->limit)) {
-        allow_pages = dirty_budget_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
-                                             now_ns);
+    if (dirty_account_limited(&v->limit)) {
+        allow_pages = dirty_account_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
+                                              now_ns);
     }
-    if (dirty_budget_limited(&v->quota)) {
+    if (dirty_account_limited(&v->quota)) {
         allow_pages = MIN(allow_pages,
-                          dirty_budget_allowance(&v->quota,
-                                                 DIRTY_PENALTY_AIM_NS,
-                                                 now_ns));
+                          dirty_account_allowance(&v->quota,
+                                                  DIRTY_PENALTY_AIM_NS,
+                                                  now_ns));
     }
     return allow_pages;
 }
@@ -122,8 +122,8 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)
 {
-    return MAX(dirty_budget_debt_pages(&v->limit),
-               dirty_budget_debt_pages(&v->quota));
+    return MAX(dirty_account_debt_pages(&v->limit),
+               dirty_account_debt_pages(&v->quota));
 }
 
 void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
@@ -170,5 +170,5 @@ uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v)
 bool dirty_vcpu_at_floor(const DirtyVcpu *v, int64_t now_ns)
 {
     return v->penalised_ns && now_ns - v->penalised_ns < DIRTY_SETTLE_NS &&
-           (v->penalty_longest || !dirty_budget_limited(&v->quota));
+           (v->penalty_longest || !dirty_account_limited(&v->quota));
 }

@@ -10,7 +10,7 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_VCPU_H
 #define MIGRATION_DIRTY_THROTTLE_VCPU_H
 
-#include "budget.h"
+#include "account.h"
 #include "pace.h"
 
 /*
@@ -34,8 +34,8 @@ typedef struct DirtyVcpuRecord {
 
 typedef struct DirtyVcpu {
     /* The ceiling and the share; the one that asks for more time counts. */
-    DirtyBudget limit;
-    DirtyBudget quota;
+    DirtyAccount limit;
+    DirtyAccount quota;
     DirtyPace pace;
 
     /* last total reported; the next one is not charged if it is unknown */
@@ -116,7 +116,7 @@ int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns);
 /* Whether anything limits the vCPU. */
 static inline bool dirty_vcpu_limited(const DirtyVcpu *v)
 {
-    return dirty_budget_limited(&v->limit) || dirty_budget_limited(&v->quota);
+    return dirty_account_limited(&v->limit) || dirty_account_limited(&v->quota);
 }
 
 /* What is owed, as of the last call with a time. */

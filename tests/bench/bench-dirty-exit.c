@@ -17,8 +17,8 @@ static double bench_exit_ns(uint64_t limit_pps, uint64_t quota_pps)
     uint64_t total_pages = 0;
 
     dirty_vcpu_init(&v, 0);
-    dirty_budget_set_rate(&v.limit, limit_pps, 0);
-    dirty_budget_set_rate(&v.quota, quota_pps, 0);
+    dirty_account_set_rate(&v.limit, limit_pps, 0);
+    dirty_account_set_rate(&v.quota, quota_pps, 0);
     start_us = g_get_monotonic_time();
     for (int i = 0; i < ROUNDS; i++) {
         now_ns += 1000 + (i & 1023);
@@ -34,21 +34,21 @@ static double bench_exit_ns(uint64_t limit_pps, uint64_t quota_pps)
 /* A round of the common pool, for each vCPU */
 static double bench_pool_ns(unsigned vcpus)
 {
-    g_autofree DirtyBudget *b = g_new0(DirtyBudget, vcpus);
+    g_autofree DirtyAccount *b = g_new0(DirtyAccount, vcpus);
     int rounds = ROUNDS / vcpus;
     int64_t start_us;
     DirtyPool p;
 
     dirty_pool_init(&p, 0);
     for (unsigned i = 0; i < vcpus; i++) {
-        dirty_budget_init(&b[i], 0);
+        dirty_account_init(&b[i], 0);
     }
     start_us = g_get_monotonic_time();
     for (int r = 1; r <= rounds; r++) {
         dirty_pool_begin(&p, 25000, vcpus, 100000000, r * 10000000LL);
         for (unsigned i = 0; i < vcpus; i++) {
             dirty_pool_collect(&p, &b[i]);
-            dirty_budget_charge(&b[i], i & 7, r * 10000000LL);
+            dirty_account_charge(&b[i], i & 7, r * 10000000LL);
         }
         for (unsigned i = 0; i < vcpus; i++) {
             dirty_pool_pay(&p, &b[i]);

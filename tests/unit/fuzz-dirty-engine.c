@@ -48,18 +48,18 @@ typedef struct Bytes {
     size_t size;
 } Bytes;
 
-/* What happened to a budget since it was limited */
-typedef struct Account {
+/* What happened to an account since it was limited */
+typedef struct Tally {
     int64_t since_ns;
     uint64_t max_pps;
     int64_t charged_pages;
     int64_t pool_paid_pages;
-} Account;
+} Tally;
 
 typedef struct Vcpu {
     DirtyVcpu v;
-    Account limit;
-    Account quota;
+    Tally limit;
+    Tally quota;
     /* as its accelerator counts them */
     uint64_t total_pages;
     /* what it dirties while it runs */
@@ -161,25 +161,25 @@ static uint64_t take_rate(Fuzz *f)
 }
 
 /*
- * A budget earns its rate and no more: what was charged, less what the pool
+ * An account earns its rate and no more: what was charged, less what the pool
  * paid, is what it has earned less what is saved, or plus what is owed.
  */
-static void check_account(Fuzz *f, const DirtyBudget *b, Account *a)
+static void check_account(Fuzz *f, const DirtyAccount *a, Tally *t)
 {
     int64_t earned_pages;
 
-    if (!dirty_budget_limited(b)) {
-        *a = (Account) { .since_ns = f->now_ns };
-        g_assert_cmpint(b->balance_pages, ==, 0);
+    if (!dirty_account_limited(a)) {
+        *t = (Tally) { .since_ns = f->now_ns };
+        g_assert_cmpint(a->balance_pages, ==, 0);
         return;
     }
-    a->max_pps = MAX(a->max_pps, b->rate_pps);
-    earned_pages = b->balance_pages + (int64_t)b->left_pages +
-                   a->charged_pages - a->pool_paid_pages;
+    t->max_pps = MAX(t->max_pps, a->rate_pps);
+    earned_pages = a->balance_pages + (int64_t)a->left_pages +
+                   t->charged_pages - t->pool_paid_pages;
     g_assert_cmpfloat(earned_pages, <=,
-                      (double)a->max_pps * (f->latest_ns - a->since_ns) / S *
+                      (double)t->max_pps * (f->latest_ns - t->since_ns) / S *
                       ROUNDING + 1);
-    g_assert_cmpuint(b->earned_frac, <, S);
+    g_assert_cmpuint(a->earned_frac, <, S);
 }
 
 static void check_vcpu(Fuzz *f, Vcpu *c)
@@ -197,13 +197,13 @@ static void check_pool(Fuzz *f)
         return;
     }
     for (int i = 0; i < VCPUS; i++) {
-        if (dirty_budget_limited(&f->vcpus[i].v.quota)) {
+        if (dirty_account_limited(&f->vcpus[i].v.quota)) {
             pages += f->vcpus[i].v.quota.balance_pages +
                      (int64_t)f->vcpus[i].v.quota.left_pages;
         }
     }
-    pages += f->pool.rest.balance_pages +
-             (int64_t)(f->pool.rest.left_pages + f->pool.pages);
+    pages += f->pool.remainder.balance_pages +
+             (int64_t)(f->pool.remainder.left_pages + f->pool.pages);
     g_assert_cmpfloat(pages, <=, f->granted_pages * ROUNDING + VCPUS + 1);
 }
 
@@ -258,10 +258,10 @@ static int64_t fuzz_charge(Fuzz *f, Vcpu *c, uint64_t pages)
     int64_t penalty_ns;
 
     c->total_pages += pages;
-    if (c->v.total_known && dirty_budget_limited(&c->v.limit)) {
+    if (c->v.total_known && dirty_account_limited(&c->v.limit)) {
         c->limit.charged_pages += pages;
     }
-    if (c->v.total_known && dirty_budget_limited(&c->v.quota)) {
+    if (c->v.total_known && dirty_account_limited(&c->v.quota)) {
         c->quota.charged_pages += pages;
         f->charged_pages += pages;
     }
@@ -295,8 +295,8 @@ static void fuzz_resume(Fuzz *f, Vcpu *c, int64_t paid_ns, bool kicked)
 /* It counts from 0 again, or is not there any more. */
 static void fuzz_forget(Fuzz *f, Vcpu *c)
 {
-    if (dirty_budget_limited(&c->v.quota)) {
-        f->charged_pages -= dirty_budget_debt_pages(&c->v.quota);
+    if (dirty_account_limited(&c->v.quota)) {
+        f->charged_pages -= dirty_account_debt_pages(&c->v.quota);
     }
     dirty_vcpu_forget(&c->v, f->now_ns);
     g_assert_cmpint(c->v.quota.balance_pages, ==, 0);
@@ -311,7 +311,7 @@ static void fuzz_forget(Fuzz *f, Vcpu *c)
 
 static void fuzz_set_limit(Fuzz *f, Vcpu *c, uint64_t pps)
 {
-    dirty_budget_set_rate(&c->v.limit, pps, f->now_ns);
+    dirty_account_set_rate(&c->v.limit, pps, f->now_ns);
     check_vcpu(f, c);
 }
 
@@ -336,8 +336,8 @@ static void fuzz_set_decision(Fuzz *f, DirtyDecision decision)
     }
     f->decision = decision;
     for (int i = 0; i < VCPUS && !decision.share; i++) {
-        dirty_budget_set_rate(&f->vcpus[i].v.quota, DIRTY_RATE_UNLIMITED,
-                              f->now_ns);
+        dirty_account_set_rate(&f->vcpus[i].v.quota, DIRTY_RATE_UNLIMITED,
+                               f->now_ns);
         check_vcpu(f, &f->vcpus[i]);
     }
 }
@@ -377,7 +377,7 @@ static void fuzz_share(Fuzz *f)
     f->rounds++;
     for (int i = 0; i < VCPUS; i++) {
         Vcpu *c = &f->vcpus[(f->rounds + i) % VCPUS];
-        uint64_t debt_pages = dirty_budget_debt_pages(&c->v.quota);
+        uint64_t debt_pages = dirty_account_debt_pages(&c->v.quota);
         uint64_t pool_pages = p->pages, paid_pages;
 
         if (!c->v.total_known) {
@@ -386,7 +386,7 @@ static void fuzz_share(Fuzz *f)
         paid_pages = dirty_pool_pay(p, &c->v.quota);
         g_assert_cmpuint(paid_pages, ==, pool_pages - p->pages);
         g_assert_cmpuint(paid_pages, ==,
-                         debt_pages - dirty_budget_debt_pages(&c->v.quota));
+                         debt_pages - dirty_account_debt_pages(&c->v.quota));
         c->quota.pool_paid_pages += paid_pages;
         check_vcpu(f, c);
         seen.pool_paid |= paid_pages;
@@ -668,10 +668,10 @@ static void fuzz_benign_tail(Fuzz *f)
     /* Who writes no more has soon paid for what he wrote. */
     for (int i = 0; i < VCPUS; i++) {
         DirtyVcpu *v = &f->vcpus[i].v;
-        DirtyBudget *b = &v->limit;
-        double ns = (double)dirty_budget_debt_pages(b) * S / b->rate_pps;
+        DirtyAccount *a = &v->limit;
+        double ns = (double)dirty_account_debt_pages(a) * S / a->rate_pps;
 
-        if (dirty_budget_limited(b) && b->rate_pps && ns < CLOCK_MAX_NS / 16) {
+        if (dirty_account_limited(a) && a->rate_pps && ns < CLOCK_MAX_NS / 16) {
             pass_time(f, f->latest_ns - f->now_ns);
             pass_time(f, ns * ROUNDING + 1);
             dirty_vcpu_charge(v, v->total_pages, f->now_ns);

@@ -5,7 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/dirty-throttle/budget.h"
+#include "migration/dirty-throttle/account.h"
 #include "migration/dirty-throttle/engine.h"
 
 #define MS 1000000LL
@@ -985,7 +985,7 @@ static void test_sample(void)
     v.paid_ns = 7;
     dirty_engine_add_vcpu(&s, &v, S);
     g_assert_false(s.at_floor);
-    dirty_budget_set_rate(&v.quota, 1, 0);
+    dirty_account_set_rate(&v.quota, 1, 0);
     dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, S);
     dirty_engine_add_vcpu(&s, &v, S);
     dirty_vcpu_init(&v, 0);

@@ -5,7 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/dirty-throttle/budget.h"
+#include "migration/dirty-throttle/account.h"
 #include "migration/dirty-throttle/target.h"
 
 /* The second pass over 200 MiB at 100 MB/s has just begun. */

@@ -1,11 +1,11 @@
 /*
- * Dirty throttle: what one vCPU may dirty
+ * Dirty throttle: the account of one vCPU
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 
 /*
  * No debt and no earning is larger, so that the sum of a balance and either
@@ -28,8 +28,8 @@
  * overflows.  @frac carries the remainder of the division to the next call;
  * nothing is lost to rounding, however often the time is looked at.
  */
-static uint64_t budget_earned_below_1s(uint64_t rate_pps, uint64_t ns,
-                                       uint64_t *frac)
+static uint64_t account_earned_below_1s(uint64_t rate_pps, uint64_t ns,
+                                        uint64_t *frac)
 {
     uint64_t q = rate_pps / DIRTY_NS_PER_S, r = rate_pps % DIRTY_NS_PER_S;
     uint64_t part = r * ns + *frac;
@@ -39,7 +39,7 @@ static uint64_t budget_earned_below_1s(uint64_t rate_pps, uint64_t ns,
 }
 
 /* The same for any time, up to the largest balance */
-static uint64_t budget_earned(uint64_t rate_pps, uint64_t ns, uint64_t *frac)
+static uint64_t account_earned(uint64_t rate_pps, uint64_t ns, uint64_t *frac)
 {
     uint64_t pages;
 
@@ -47,7 +47,7 @@ static uint64_t budget_earned(uint64_t rate_pps, uint64_t ns, uint64_t *frac)
         pages = BALANCE_MAX_PAGES;
     }
     pages = MIN(pages, BALANCE_MAX_PAGES);
-    pages += budget_earned_below_1s(rate_pps, ns % DIRTY_NS_PER_S, frac);
+    pages += account_earned_below_1s(rate_pps, ns % DIRTY_NS_PER_S, frac);
     return MIN(pages, BALANCE_MAX_PAGES);
 }
 
@@ -55,10 +55,13 @@ uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns)
 {
     uint64_t frac = 0;
 
-    return budget_earned(rate_pps, ns, &frac);
+    return account_earned(rate_pps, ns, &frac);
 }
 
-/* In microseconds up to 2^44 pages, 64 PiB, times 10^6 are below 2^64. */
+/*
+ * The time counts in microseconds, so that the product fits into 64 bits for
+ * up to 2^44 pages, 64 PiB.
+ */
 uint64_t dirty_pages_rate_pps(uint64_t pages, int64_t ns)
 {
     if (ns < 1000) {
@@ -70,24 +73,24 @@ uint64_t dirty_pages_rate_pps(uint64_t pages, int64_t ns)
     return MIN(pages * 1000000 / (ns / 1000), DIRTY_RATE_MAX_PPS);
 }
 
-/* What the vCPU can no longer call its own is left for others. */
-static void budget_cut_savings(DirtyBudget *b)
+/* What exceeds a burst is left for the pool. */
+static void account_cut_savings(DirtyAccount *a)
 {
     /* At least one page, else a slow rate could never be in credit. */
-    int64_t burst_pages = MAX(dirty_rate_pages(b->rate_pps, DIRTY_BURST_NS),
+    int64_t burst_pages = MAX(dirty_rate_pages(a->rate_pps, DIRTY_BURST_NS),
                               1);
 
-    if (b->balance_pages > burst_pages) {
-        b->left_pages += b->balance_pages - burst_pages;
-        b->left_pages = MIN(b->left_pages, BALANCE_MAX_PAGES);
-        b->balance_pages = burst_pages;
+    if (a->balance_pages > burst_pages) {
+        a->left_pages += a->balance_pages - burst_pages;
+        a->left_pages = MIN(a->left_pages, BALANCE_MAX_PAGES);
+        a->balance_pages = burst_pages;
     }
 }
 
 /* Bring the balance up to date. */
-static void budget_earn(DirtyBudget *b, int64_t now_ns)
+static void account_earn(DirtyAccount *a, int64_t now_ns)
 {
-    int64_t elapsed_ns = now_ns - b->updated_ns;
+    int64_t elapsed_ns = now_ns - a->updated_ns;
 
     /*
      * A clock that stands still earns nothing.  One that goes back must not
@@ -96,66 +99,66 @@ static void budget_earn(DirtyBudget *b, int64_t now_ns)
     if (elapsed_ns <= 0) {
         return;
     }
-    b->updated_ns = now_ns;
+    a->updated_ns = now_ns;
 
     /* A balance is at most a burst, 2^36: the sum is below 2^63. */
-    b->balance_pages += (int64_t)budget_earned(b->rate_pps, elapsed_ns,
-                                               &b->earned_frac);
-    budget_cut_savings(b);
+    a->balance_pages += (int64_t)account_earned(a->rate_pps, elapsed_ns,
+                                                &a->earned_frac);
+    account_cut_savings(a);
 }
 
-void dirty_budget_init(DirtyBudget *b, int64_t now_ns)
+void dirty_account_init(DirtyAccount *a, int64_t now_ns)
 {
-    *b = (DirtyBudget) {
+    *a = (DirtyAccount) {
         .rate_pps = DIRTY_RATE_UNLIMITED,
         .updated_ns = now_ns,
     };
 }
 
-void dirty_budget_set_rate(DirtyBudget *b, uint64_t rate_pps, int64_t now_ns)
+void dirty_account_set_rate(DirtyAccount *a, uint64_t rate_pps, int64_t now_ns)
 {
-    if (rate_pps == b->rate_pps) {
+    if (rate_pps == a->rate_pps) {
         return;
     }
     if (rate_pps == DIRTY_RATE_UNLIMITED) {
-        dirty_budget_init(b, now_ns);
+        dirty_account_init(a, now_ns);
         return;
     }
     g_assert(rate_pps <= DIRTY_RATE_MAX_PPS);
 
-    if (dirty_budget_limited(b)) {
-        budget_earn(b, now_ns);
+    if (dirty_account_limited(a)) {
+        account_earn(a, now_ns);
     } else {
-        b->updated_ns = now_ns;
+        a->updated_ns = now_ns;
     }
-    b->rate_pps = rate_pps;
-    budget_cut_savings(b);
+    a->rate_pps = rate_pps;
+    account_cut_savings(a);
 }
 
-void dirty_budget_charge(DirtyBudget *b, uint64_t pages, int64_t now_ns)
+void dirty_account_charge(DirtyAccount *a, uint64_t pages, int64_t now_ns)
 {
-    if (!dirty_budget_limited(b)) {
+    if (!dirty_account_limited(a)) {
         return;
     }
-    budget_earn(b, now_ns);
-    b->balance_pages -= (int64_t)MIN(pages, BALANCE_MAX_PAGES);
-    b->balance_pages = MAX(b->balance_pages, -BALANCE_MAX_PAGES);
+    account_earn(a, now_ns);
+    a->balance_pages -= (int64_t)MIN(pages, BALANCE_MAX_PAGES);
+    a->balance_pages = MAX(a->balance_pages, -BALANCE_MAX_PAGES);
 }
 
-int64_t dirty_budget_penalty_ns(DirtyBudget *b, int64_t now_ns)
+int64_t dirty_account_penalty_ns(DirtyAccount *a, int64_t now_ns)
 {
     uint64_t debt_pages, income_pps;
 
-    if (!dirty_budget_limited(b)) {
+    if (!dirty_account_limited(a)) {
         return 0;
     }
-    budget_earn(b, now_ns);
-    debt_pages = dirty_budget_debt_pages(b);
+    account_earn(a, now_ns);
+    debt_pages = dirty_account_debt_pages(a);
     if (!debt_pages) {
         return 0;
     }
 
-    income_pps = MIN(b->rate_pps + b->extra_pps, DIRTY_RATE_MAX_PPS);
+    income_pps = MIN(a->rate_pps + a->extra_pps, DIRTY_RATE_MAX_PPS);
     if (debt_pages > dirty_rate_pages(income_pps, DIRTY_PENALTY_MAX_NS)) {
         return DIRTY_PENALTY_MAX_NS;
     }
@@ -168,21 +171,21 @@ int64_t dirty_budget_penalty_ns(DirtyBudget *b, int64_t now_ns)
      * times 10^9 is below 2^63.  The fraction of a page earned already
      * shortens the time; rounding up makes the debt zero at its end.
      */
-    return MIN(DIV_ROUND_UP(debt_pages * DIRTY_NS_PER_S - b->earned_frac,
+    return MIN(DIV_ROUND_UP(debt_pages * DIRTY_NS_PER_S - a->earned_frac,
                             income_pps), DIRTY_PENALTY_MAX_NS);
 }
 
-void dirty_budget_pay(DirtyBudget *b, uint64_t pages)
+void dirty_account_pay(DirtyAccount *a, uint64_t pages)
 {
-    g_assert(pages <= dirty_budget_debt_pages(b));
-    b->balance_pages += (int64_t)pages;
+    g_assert(pages <= dirty_account_debt_pages(a));
+    a->balance_pages += (int64_t)pages;
 }
 
-int64_t dirty_budget_allowance(DirtyBudget *b, int64_t penalty_ns,
-                               int64_t now_ns)
+int64_t dirty_account_allowance(DirtyAccount *a, int64_t penalty_ns,
+                                int64_t now_ns)
 {
-    budget_earn(b, now_ns);
-    return b->balance_pages +
-           (int64_t)dirty_rate_pages(MIN(b->rate_pps + b->extra_pps,
+    account_earn(a, now_ns);
+    return a->balance_pages +
+           (int64_t)dirty_rate_pages(MIN(a->rate_pps + a->extra_pps,
                                          DIRTY_RATE_MAX_PPS), penalty_ns);
 }
