@@ -92,9 +92,9 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     stats->rate = pps_to_mbps(dirty_vcpu_rate_pps(v));
     stats->has_limit = limit_mbps != 0;
     stats->limit = limit_mbps;
-    stats->has_quota = dirty_account_limited(&v->quota);
+    stats->has_quota = dirty_account_limited(&v->share);
     if (stats->has_quota) {
-        stats->quota = pps_to_mbps(v->quota.rate_pps + v->quota.extra_pps);
+        stats->quota = pps_to_mbps(v->share.rate_pps + v->share.extra_pps);
     }
     stats->debt = pages_to_bytes(dirty_vcpu_debt_pages(v));
     stats->penalty_time = (v->paid_ns - vcpu->paid_before_ns) / SCALE_MS;
@@ -176,7 +176,7 @@ static void query_engine(DirtyThrottle *t, DirtyThrottleInfo *info)
     info->device_rate = pps_to_mbps(e->device_pps);
     info->has_pool = m->sharing;
     info->pool = pages_to_bytes(m->pool.pages);
-    expected_ns = dirty_target_expected_ns(&e->target);
+    expected_ns = dirty_target_expected_ns(&e->iteration);
     info->has_expected_time = expected_ns >= 0;
     info->expected_time = expected_ns / SCALE_MS;
 }

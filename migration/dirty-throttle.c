@@ -258,9 +258,9 @@ static bool throttle_update_limits(DirtyThrottle *t)
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         raised |= pps > v->limit.rate_pps;
         dirty_account_set_rate(&v->limit, pps, now_ns);
-        if (!t->migration.sharing && dirty_account_limited(&v->quota)) {
+        if (!t->migration.sharing && dirty_account_limited(&v->share)) {
             raised = true;
-            dirty_account_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+            dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
         }
         limited |= mbps != 0;
     }
@@ -312,7 +312,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (t->vcpus[i].v.total_known) {
-            dirty_pool_collect(&m->pool, &t->vcpus[i].v.quota);
+            dirty_pool_collect(&m->pool, &t->vcpus[i].v.share);
         }
     }
     m->rounds++;
@@ -321,14 +321,14 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 
         QEMU_LOCK_GUARD(&vcpu->lock);
         if (vcpu->v.total_known) {
-            paid_pages += dirty_pool_pay(&m->pool, &vcpu->v.quota);
+            paid_pages += dirty_pool_pay(&m->pool, &vcpu->v.share);
         }
     }
     return paid_pages;
 }
 
 /* How long a rate is averaged over.  Called with t->lock held. */
-static int64_t throttle_rate_window_ns(DirtyThrottle *t)
+static int64_t throttle_rate_span_ns(DirtyThrottle *t)
 {
     return t->migration.limiting ?
            throttle_parameters()->x_vcpu_dirty_limit_period * SCALE_MS :
@@ -339,7 +339,7 @@ static int64_t throttle_rate_window_ns(DirtyThrottle *t)
 static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 {
     if (now_ns - t->recorded_ns <
-        throttle_rate_window_ns(t) / DIRTY_RATE_SAMPLES) {
+        throttle_rate_span_ns(t) / DIRTY_RATE_RECORDS) {
         return;
     }
     t->recorded_ns = now_ns;
@@ -379,6 +379,7 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
     DirtyEngine *e = &m->engine;
+    const DirtyIteration *it = &e->iteration;
     DirtyVcpuSample vcpus;
     DirtyDecision decision;
     int64_t period_ns = DECIDE_NS;
@@ -398,11 +399,10 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
                                    throttle_parameters()->
                                    throttle_trigger_threshold, now_ns);
     throttle_set_decision(t, decision, now_ns);
-    trace_dirty_throttle_decide(e->target.iteration,
-                                e->target.remaining_pages,
-                                e->target.dirtied_pages, e->target.dirty_pps,
-                                e->target.link_pps, e->device_pps,
-                                e->budget_pps, e->phase, decision.reason);
+    trace_dirty_throttle_decide(it->number, it->remaining_pages,
+                                it->dirtied_pages, it->dirty_pps, it->link_pps,
+                                e->device_pps, e->budget_pps, e->phase,
+                                decision.reason);
 }
 
 /* Of all that is logged; what a migration would leave out counts as well. */
@@ -443,9 +443,10 @@ static bool throttle_has_work(DirtyThrottle *t)
 }
 
 /*
- * What is dirtied while nobody looks is never charged.  To be called before
- * there is work, because a vCPU may look once more after there was none.
- * Called with t->lock held.
+ * What is dirtied while nobody looks is never charged: the first look only
+ * tells how many pages there have been.  Called when work comes, not when it
+ * goes, because a vCPU may still look after the last of it is gone.  With
+ * t->lock held.
  */
 static void throttle_forget_if_idle(DirtyThrottle *t)
 {
@@ -649,7 +650,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
     bool has_rings = dirty_throttle_has_rings();
     DirtyVcpuSample vcpus;
 
-    /* Whoever begins and ends it calls this too; nobody else changes it. */
+    /* Only the migration thread changes this, and it is what runs here. */
     if (!t->migration.active) {
         return;
     }

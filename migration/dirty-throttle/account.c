@@ -14,8 +14,8 @@
 #define BALANCE_MAX_PAGES (1LL << 62)
 
 /*
- * Above this rate the penalty is computed in microseconds: the debt of a
- * tenth of a second times 10^9 would no longer fit into 64 bits.
+ * Above this rate the penalty is computed in microseconds, because a debt of a
+ * tenth of a second times 10^9 would not fit into 64 bits.
  */
 #define COARSE_RATE_PPS (1ULL << 36)
 
@@ -93,8 +93,8 @@ static void account_earn(DirtyAccount *a, int64_t now_ns)
     int64_t elapsed_ns = now_ns - a->updated_ns;
 
     /*
-     * A clock that stands still earns nothing.  One that goes back must not
-     * make the same time count twice, so updated_ns waits until it is past.
+     * A clock that stands still earns nothing.  If it goes back, updated_ns
+     * stays until the clock has passed it again, so that no time counts twice.
      */
     if (elapsed_ns <= 0) {
         return;
@@ -167,9 +167,9 @@ int64_t dirty_account_penalty_ns(DirtyAccount *a, int64_t now_ns)
                    DIRTY_PENALTY_MAX_NS);
     }
     /*
-     * The debt is at most a tenth of the rate here, below 2^33 pages, which
-     * times 10^9 is below 2^63.  The fraction of a page earned already
-     * shortens the time; rounding up makes the debt zero at its end.
+     * Here the debt is at most a tenth of the rate.  That is below 2^33 pages,
+     * and times 10^9 below 2^63.  The fraction of a page that has been earned
+     * shortens the time.  Rounding up makes the debt zero at its end.
      */
     return MIN(DIV_ROUND_UP(debt_pages * DIRTY_NS_PER_S - a->earned_frac,
                             income_pps), DIRTY_PENALTY_MAX_NS);

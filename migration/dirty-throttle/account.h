@@ -47,7 +47,7 @@
 typedef struct DirtyAccount {
     /* 0..DIRTY_RATE_MAX_PPS, or DIRTY_RATE_UNLIMITED */
     uint64_t rate_pps;
-    /* what the common pool is expected to add to that */
+    /* what the common pool will pay as well, by the average of late */
     uint64_t extra_pps;
     /* above 0: pages saved; below 0: debt */
     int64_t balance_pages;
@@ -97,8 +97,8 @@ void dirty_account_charge(DirtyAccount *a, uint64_t pages, int64_t now_ns);
  * @now_ns: the time
  *
  * Returns: 0 without a debt, else the time that pays it off, at most
- * DIRTY_PENALTY_MAX_NS.  Asking pays nothing: the debt stays until time has
- * passed, however a sleep ends.
+ * DIRTY_PENALTY_MAX_NS.  Asking pays nothing: only time that passes does, for
+ * however long of it the vCPU sleeps.
  */
 int64_t dirty_account_penalty_ns(DirtyAccount *a, int64_t now_ns);
 
@@ -117,8 +117,8 @@ void dirty_account_pay(DirtyAccount *a, uint64_t pages);
  * @penalty_ns: 0..DIRTY_NS_PER_S
  * @now_ns: the time
  *
- * Returns: the pages that, charged now, lead to a penalty of @penalty_ns; not
- * above 0 if what is owed already costs as much
+ * Returns: the pages that, charged now, would lead to a penalty of @penalty_ns;
+ * 0 or less if the debt there is already leads to one
  */
 int64_t dirty_account_allowance(DirtyAccount *a, int64_t penalty_ns,
                                 int64_t now_ns);
@@ -137,7 +137,7 @@ uint64_t dirty_rate_pages(uint64_t rate_pps, int64_t ns);
  * dirty_pages_rate_pps: what pages in a time make as a rate
  *
  * @pages: any number
- * @ns: the time; in less than a microsecond, no rate is to be seen
+ * @ns: the time; below a microsecond the rate is taken for 0
  *
  * Returns: 0..DIRTY_RATE_MAX_PPS, rounded down
  */

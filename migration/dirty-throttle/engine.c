@@ -16,8 +16,8 @@
 #define DEVICES_ALONE_PERCENT 90
 
 /*
- * That throttling cannot help is taken back when the link carries so many
- * times what was dirtied then: by far enough that it is not found again at
+ * A reason why throttling cannot help is taken back when the link carries so
+ * many times what was dirtied when it was found: enough not to find it again at
  * once.
  */
 #define RELIEF_FACTOR 2
@@ -56,12 +56,19 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
 }
 
 /*
- * An iteration is over.  Does what made throttling helpless still hold?
+ * An iteration is over.  Do the reasons why throttling cannot help still hold?
  *
- * Auto-converge makes vCPUs dirty less, and devices that work for them.  To
- * conclude from that that it is not needed would lift it; it would be found to
- * be needed again, and start anew at its initial percentage.  So nothing is
- * concluded while it acts.
+ * While auto-converge acts, vCPUs dirty less, and so do devices that work for
+ * them.  This must not be taken for a sign that auto-converge is not needed: it
+ * would be lifted, found to be needed again, and start anew at its initial
+ * percentage, in a saw tooth that need not ever end.  So meanwhile nothing that
+ * the guest does takes a reason back.  A guest that gets quiet by itself soon
+ * ends the migration anyway.
+ *
+ * Otherwise it takes a whole iteration in which vCPUs were never at their floor
+ * in vain.  Half of one is not enough: a vCPU that dirties the same set of
+ * pages in each of them has dirtied all of it after a while, and then seems
+ * quiet.
  */
 static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
 {
@@ -84,10 +91,10 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                          uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
                          int64_t now_ns)
 {
-    DirtyTargetSample *t = &e->target;
+    DirtyIteration *it = &e->iteration;
     uint64_t by_vcpus = vcpus->dirtied_pages - e->iteration_dirtied_pages;
-    uint64_t found = to_send_pages > t->remaining_pages ?
-                     to_send_pages - t->remaining_pages : 0;
+    uint64_t found = to_send_pages > it->remaining_pages ?
+                     to_send_pages - it->remaining_pages : 0;
     int64_t took_ns = now_ns - e->iteration_ns;
 
     if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
@@ -100,9 +107,9 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     }
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
-    t->iteration = iteration;
-    t->iteration_pages = to_send_pages;
-    t->remaining_pages = to_send_pages;
+    it->number = iteration;
+    it->begin_pages = to_send_pages;
+    it->remaining_pages = to_send_pages;
     dirty_link_slack(&e->link);
 }
 
@@ -110,24 +117,24 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            uint64_t remaining_pages, uint64_t switchover_pages,
                            int64_t window, int64_t now_ns)
 {
-    DirtyTargetSample *t = &e->target;
+    DirtyIteration *it = &e->iteration;
     uint64_t sent = sent_pages > e->sent_pages ? sent_pages - e->sent_pages
                                                : 0;
-    uint64_t gone = t->remaining_pages > remaining_pages ?
-                    t->remaining_pages - remaining_pages : 0;
+    uint64_t gone = it->remaining_pages > remaining_pages ?
+                    it->remaining_pages - remaining_pages : 0;
 
     /*
-     * What remains also gets less by pages that are found to be zero, and by
-     * those that the guest tells it does not need.
+     * What remains also shrinks by pages that turn out to be zero, and by those
+     * that the guest says it does not need.
      */
     dirty_link_progress(&e->link, sent, gone > sent ? gone - sent : 0, window,
                         now_ns);
     e->sent_pages = sent_pages;
-    t->remaining_pages = remaining_pages;
-    t->switchover_pages = switchover_pages;
+    it->remaining_pages = remaining_pages;
+    it->switchover_pages = switchover_pages;
 }
 
-/* What has been seen of vCPUs at their floor counts from now on. */
+/* From now on vCPUs are watched for being at their floor, or not. */
 static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                int64_t now_ns)
 {
@@ -168,8 +175,11 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
 }
 
 /*
- * Is the load hidden by what is done about it, so that it cannot be seen
- * whether the migration would converge without?
+ * Does what is done about the load hide it?  Then the migration is taken to
+ * need help still, because nobody can see whether it would converge without.
+ *
+ * Throttling hides the load as long as some vCPU sleeps for a penalty now and
+ * then, or has not had the time to.
  */
 static bool engine_hides_load(const DirtyEngine *e,
                               const DirtyVcpuSample *vcpus, int64_t now_ns)
@@ -185,14 +195,11 @@ static bool engine_hides_load(const DirtyEngine *e,
 }
 
 /*
- * Penalties are in force.  If some vCPUs are as slow as they can get for a
- * second, and yet as much is dirtied in it as the link carries, slowing vCPUs
- * does not do it.
+ * Penalties are in force.  If some vCPUs are at their floor for a second, and
+ * yet as much is dirtied in it as the link carries, slowing vCPUs is no help.
  *
- * Rates tell that, not what the iteration leaves: it may have been spoiled
- * before.  And whoever dirties the same pages in each iteration is through
- * with them after a while, so that only a whole iteration without such a
- * second tells the contrary.
+ * The rate in that second tells so.  What the iteration leaves would not: most
+ * of it may have been dirtied before throttling began.
  */
 static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                int64_t now_ns)
@@ -237,7 +244,7 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
 DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                   unsigned threshold_percent, int64_t now_ns)
 {
-    DirtyTargetSample *t = &e->target;
+    DirtyIteration *it = &e->iteration;
     uint64_t new_pages = vcpus->dirtied_pages - e->decided_dirtied_pages;
     int64_t took_ns = now_ns - e->decided_ns;
     DirtyReason reason;
@@ -247,28 +254,28 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         e->decision.reason == DIRTY_REASON_MECHANISM) {
         return e->decision;
     }
-    t->link_pps = e->link.pps;
-    t->threshold_percent = threshold_percent;
-    t->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
+    it->link_pps = e->link.pps;
+    it->threshold_percent = threshold_percent;
+    it->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
-    t->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
+    it->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
                        dirty_rate_pages(e->device_pps,
                                         MAX(now_ns - e->iteration_ns, 0));
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
-    e->budget_pps = dirty_target_budget_pps(t->link_pps, threshold_percent,
+    e->budget_pps = dirty_target_budget_pps(it->link_pps, threshold_percent,
                                             e->device_pps);
     if (vcpus->paid_ns != e->paid_ns) {
         e->paid_ns = vcpus->paid_ns;
         e->paid_change_ns = now_ns;
     }
 
-    if (t->iteration < 2) {
+    if (it->number < 2) {
         engine_set_phase(e, DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
                          now_ns);
         return e->decision;
     }
-    needed = dirty_target_needs_throttle(t) ||
+    needed = dirty_target_needs_throttle(it) ||
              engine_hides_load(e, vcpus, now_ns);
     reason = needed ? engine_find_reason(e, vcpus, now_ns)
                     : DIRTY_REASON_NONE;

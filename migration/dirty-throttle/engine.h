@@ -28,7 +28,7 @@ typedef enum DirtyReason {
     DIRTY_REASON_MECHANISM,
     /* devices alone dirty as much as the link carries, or nearly so */
     DIRTY_REASON_DEVICES,
-    /* vCPUs are as slow as they can get, and it is not enough */
+    /* vCPUs are at their floor, and it is not enough */
     DIRTY_REASON_FLOOR,
 } DirtyReason;
 
@@ -38,9 +38,9 @@ typedef struct DirtyVcpuSample {
     uint64_t dirtied_pages;
     /* slept by all vCPUs, growing */
     uint64_t paid_ns;
-    /* some are as slow as they can get */
+    /* some are at their floor */
     bool at_floor;
-    /* auto-converge slows them: without it they would dirty more */
+    /* auto-converge slows them, so that they dirty less than they would */
     bool converging;
 } DirtyVcpuSample;
 
@@ -77,37 +77,38 @@ typedef struct DirtyEngine {
     /* what vCPUs may dirty */
     uint64_t budget_pps;
     /*
-     * What devices dirty: at least, in each of the last two iterations, and in
-     * the last one.  One burst of DMA is no rate.
+     * What devices dirty: the lower rate of the last two iterations, because
+     * one burst of DMA is no rate; and that of the last one
      */
     uint64_t device_pps;
     uint64_t device_latest_pps;
     /*
-     * Why throttling cannot help: devices leave nothing of the link, or vCPUs
-     * got as slow as they can in vain, as last seen at a time; and what was
-     * dirtied then.
+     * Reasons why throttling cannot help, as long as nothing takes them back:
+     * devices leave next to nothing of the link; vCPUs were as slow as they
+     * can get in vain, and when that was last seen.  And what was dirtied when
+     * the latest of them was found.
      */
     bool devices_alone;
     bool floor_in_vain;
     int64_t in_vain_ns;
     uint64_t helpless_pps;
-    /* the latest decision's view of the migration */
-    DirtyTargetSample target;
+    /* as of the last sync, progress and decision */
+    DirtyIteration iteration;
 
-    /* sent when the migration last told */
+    /* what the sender had sent at the last progress */
     uint64_t sent_pages;
-    /* the beginning of the iteration: when, and the counters then */
+    /* when the iteration began, and what vCPUs had been charged by then */
     int64_t iteration_ns;
     uint64_t iteration_dirtied_pages;
-    /* the latest decision */
+    /* when the last decision was made, and what they were charged by then */
     int64_t decided_ns;
     uint64_t decided_dirtied_pages;
-    /* when penalties were last seen to grow, and to what */
+    /* when penalties were last seen to grow, and their sum */
     int64_t paid_change_ns;
     uint64_t paid_ns;
     /*
-     * vCPUs have been at their floor, or not, without a change since then;
-     * what was dirtied by then
+     * Whether some vCPUs are at their floor, since when that has not changed,
+     * and what had been dirtied by then
      */
     bool at_floor;
     int64_t floor_ns;
@@ -136,8 +137,10 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
  *
  * Pages found dirty that no vCPU was charged for have been dirtied by devices.
  *
- * @iteration: passes over memory begun, 1 is the first
+ * @iteration: its number; 1 is the first pass over memory
  * @to_send_pages: what the migration has to send now
+ * @vcpus: how vCPUs fare; charged is what this sync has found, and no more
+ * @now_ns: the time
  */
 void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                          uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
@@ -149,8 +152,8 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
  * @sent_pages: sent so far, growing; pages that were zero do not count
  * @remaining_pages: what this iteration still has to send
  * @switchover_pages: what can be sent within the downtime limit
- * @window: tells the spans apart in each of which the sender keeps to its
- *          bandwidth; not 0
+ * @window: as in dirty_link_progress()
+ * @now_ns: the time
  */
 void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            uint64_t remaining_pages, uint64_t switchover_pages,

@@ -8,9 +8,9 @@
 #include "pool.h"
 
 /*
- * The part that a round has in the average of what a vCPU gets out of the
- * pool.  Rounds are 10 ms apart; what a vCPU is paid is lumpy within a tenth
- * of a second, and steady beyond.
+ * What a vCPU gets out of the pool is averaged over rounds, the latest with a
+ * weight of one in so many.  Rounds are 10 ms apart, and what a vCPU is paid is
+ * lumpy within a tenth of a second, but steady beyond.
  */
 #define EXTRA_WEIGHT 8
 
@@ -54,7 +54,7 @@ uint64_t dirty_pool_pay(DirtyPool *p, DirtyAccount *a)
 {
     uint64_t paid_pages, paid_pps;
 
-    /* All are collected: what is in the pool is there for this round. */
+    /* All have been collected: the pool holds what this round has to give. */
     if (p->debtors) {
         p->slice_pages = MAX(p->pages / p->debtors, 1);
         p->debtors = 0;

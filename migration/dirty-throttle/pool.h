@@ -68,8 +68,8 @@ void dirty_pool_collect(DirtyPool *p, DirtyAccount *a);
 /**
  * dirty_pool_pay: pay a slice of a vCPU's debt
  *
- * Also takes note of how much the vCPU gets out of the pool in the long run,
- * so that it sleeps for no more than it will have to.
+ * Also keeps an average of what the pool pays for the vCPU, so that penalties
+ * are no longer than they need be: while it sleeps, the pool pays as well.
  *
  * Returns: pages paid
  */

@@ -20,11 +20,11 @@
  */
 #define DIRTY_RUN_MIN_PAGES 4
 
-/* What is said to be so of late has been so for this long. */
+/* What counts as "of late", and how long something has to last to count */
 #define DIRTY_SETTLE_NS DIRTY_NS_PER_S
 
 /* A rate is the difference between the latest and the oldest of these. */
-#define DIRTY_RATE_SAMPLES 10
+#define DIRTY_RATE_RECORDS 10
 
 typedef struct DirtyVcpuRecord {
     int64_t time_ns;
@@ -33,22 +33,22 @@ typedef struct DirtyVcpuRecord {
 } DirtyVcpuRecord;
 
 typedef struct DirtyVcpu {
-    /* The ceiling and the share; the one that asks for more time counts. */
+    /* Both are charged; the one that asks for the longer penalty counts. */
     DirtyAccount limit;
-    DirtyAccount quota;
+    DirtyAccount share;
     DirtyPace pace;
 
-    /* last total reported; the next one is not charged if it is unknown */
+    /* the last total reported; while there is none, the next is not charged */
     uint64_t total_pages;
     bool total_known;
-    /* charged since it is being watched, and the penalties for that */
+    /* charged since dirty_vcpu_init(), and the penalties for that */
     uint64_t dirtied_pages;
     uint64_t paid_ns;
     uint64_t penalties;
     /* when the latest penalty ended, 0: none has; was it one of the longest? */
     int64_t penalised_ns;
     bool penalty_longest;
-    /* dirtied since the last penalty */
+    /* dirtied since the last penalty ended */
     uint64_t fresh_pages;
     uint64_t ring_full_exits;
 
@@ -62,8 +62,8 @@ typedef struct DirtyVcpu {
     int64_t run_ns;
     uint64_t run_pages;
 
-    /* records[(next_record + n) % DIRTY_RATE_SAMPLES], oldest first */
-    DirtyVcpuRecord records[DIRTY_RATE_SAMPLES];
+    /* records[(next_record + n) % DIRTY_RATE_RECORDS], oldest first */
+    DirtyVcpuRecord records[DIRTY_RATE_RECORDS];
     unsigned next_record;
 } DirtyVcpu;
 
@@ -116,7 +116,7 @@ int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns);
 /* Whether anything limits the vCPU. */
 static inline bool dirty_vcpu_limited(const DirtyVcpu *v)
 {
-    return dirty_account_limited(&v->limit) || dirty_account_limited(&v->quota);
+    return dirty_account_limited(&v->limit) || dirty_account_limited(&v->share);
 }
 
 /* What is owed, as of the last call with a time. */

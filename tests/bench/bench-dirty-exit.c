@@ -10,7 +10,7 @@
 
 #define ROUNDS 5000000
 
-static double bench_exit_ns(uint64_t limit_pps, uint64_t quota_pps)
+static double bench_exit_ns(uint64_t limit_pps, uint64_t share_pps)
 {
     DirtyVcpu v;
     int64_t start_us, now_ns = 0, sum_ns = 0;
@@ -18,7 +18,7 @@ static double bench_exit_ns(uint64_t limit_pps, uint64_t quota_pps)
 
     dirty_vcpu_init(&v, 0);
     dirty_account_set_rate(&v.limit, limit_pps, 0);
-    dirty_account_set_rate(&v.quota, quota_pps, 0);
+    dirty_account_set_rate(&v.share, share_pps, 0);
     start_us = g_get_monotonic_time();
     for (int i = 0; i < ROUNDS; i++) {
         now_ns += 1000 + (i & 1023);

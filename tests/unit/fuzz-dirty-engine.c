@@ -59,7 +59,7 @@ typedef struct Tally {
 typedef struct Vcpu {
     DirtyVcpu v;
     Tally limit;
-    Tally quota;
+    Tally share;
     /* as its accelerator counts them */
     uint64_t total_pages;
     /* what it dirties while it runs */
@@ -185,7 +185,7 @@ static void check_account(Fuzz *f, const DirtyAccount *a, Tally *t)
 static void check_vcpu(Fuzz *f, Vcpu *c)
 {
     check_account(f, &c->v.limit, &c->limit);
-    check_account(f, &c->v.quota, &c->quota);
+    check_account(f, &c->v.share, &c->share);
 }
 
 /* All that vCPUs and pool have got was earned at the budget's rate. */
@@ -197,9 +197,9 @@ static void check_pool(Fuzz *f)
         return;
     }
     for (int i = 0; i < VCPUS; i++) {
-        if (dirty_account_limited(&f->vcpus[i].v.quota)) {
-            pages += f->vcpus[i].v.quota.balance_pages +
-                     (int64_t)f->vcpus[i].v.quota.left_pages;
+        if (dirty_account_limited(&f->vcpus[i].v.share)) {
+            pages += f->vcpus[i].v.share.balance_pages +
+                     (int64_t)f->vcpus[i].v.share.left_pages;
         }
     }
     pages += f->pool.remainder.balance_pages +
@@ -231,10 +231,10 @@ static void check_engine(Fuzz *f)
 {
     DirtyEngine *e = &f->engine;
 
-    g_assert_cmpuint(e->budget_pps, <=, e->target.link_pps);
-    g_assert_cmpuint(e->target.dirtied_pages, <=, INT64_MAX);
+    g_assert_cmpuint(e->budget_pps, <=, e->iteration.link_pps);
+    g_assert_cmpuint(e->iteration.dirtied_pages, <=, INT64_MAX);
     g_assert_cmpuint(e->link.pps, <=, DIRTY_RATE_MAX_PPS);
-    g_assert_cmpint(dirty_target_expected_ns(&e->target), >=, -1);
+    g_assert_cmpint(dirty_target_expected_ns(&e->iteration), >=, -1);
 }
 
 static void pass_time(Fuzz *f, int64_t ns)
@@ -261,8 +261,8 @@ static int64_t fuzz_charge(Fuzz *f, Vcpu *c, uint64_t pages)
     if (c->v.total_known && dirty_account_limited(&c->v.limit)) {
         c->limit.charged_pages += pages;
     }
-    if (c->v.total_known && dirty_account_limited(&c->v.quota)) {
-        c->quota.charged_pages += pages;
+    if (c->v.total_known && dirty_account_limited(&c->v.share)) {
+        c->share.charged_pages += pages;
         f->charged_pages += pages;
     }
     penalty_ns = dirty_vcpu_charge(&c->v, c->total_pages, f->now_ns);
@@ -295,11 +295,11 @@ static void fuzz_resume(Fuzz *f, Vcpu *c, int64_t paid_ns, bool kicked)
 /* It counts from 0 again, or is not there any more. */
 static void fuzz_forget(Fuzz *f, Vcpu *c)
 {
-    if (dirty_account_limited(&c->v.quota)) {
-        f->charged_pages -= dirty_account_debt_pages(&c->v.quota);
+    if (dirty_account_limited(&c->v.share)) {
+        f->charged_pages -= dirty_account_debt_pages(&c->v.share);
     }
     dirty_vcpu_forget(&c->v, f->now_ns);
-    g_assert_cmpint(c->v.quota.balance_pages, ==, 0);
+    g_assert_cmpint(c->v.share.balance_pages, ==, 0);
     c->ring = (DirtyRingPace) { 0 };
     c->total_pages = 0;
     c->entries = 0;
@@ -336,7 +336,7 @@ static void fuzz_set_decision(Fuzz *f, DirtyDecision decision)
     }
     f->decision = decision;
     for (int i = 0; i < VCPUS && !decision.share; i++) {
-        dirty_account_set_rate(&f->vcpus[i].v.quota, DIRTY_RATE_UNLIMITED,
+        dirty_account_set_rate(&f->vcpus[i].v.share, DIRTY_RATE_UNLIMITED,
                                f->now_ns);
         check_vcpu(f, &f->vcpus[i]);
     }
@@ -369,7 +369,7 @@ static void fuzz_share(Fuzz *f)
     dirty_pool_begin(p, f->shared_pps, plugged, f->interval_ns, f->now_ns);
     for (int i = 0; i < VCPUS; i++) {
         if (f->vcpus[i].v.total_known) {
-            dirty_pool_collect(p, &f->vcpus[i].v.quota);
+            dirty_pool_collect(p, &f->vcpus[i].v.share);
             g_assert_cmpuint(p->pages, <=, p->cap_pages);
         }
     }
@@ -377,17 +377,17 @@ static void fuzz_share(Fuzz *f)
     f->rounds++;
     for (int i = 0; i < VCPUS; i++) {
         Vcpu *c = &f->vcpus[(f->rounds + i) % VCPUS];
-        uint64_t debt_pages = dirty_account_debt_pages(&c->v.quota);
+        uint64_t debt_pages = dirty_account_debt_pages(&c->v.share);
         uint64_t pool_pages = p->pages, paid_pages;
 
         if (!c->v.total_known) {
             continue;
         }
-        paid_pages = dirty_pool_pay(p, &c->v.quota);
+        paid_pages = dirty_pool_pay(p, &c->v.share);
         g_assert_cmpuint(paid_pages, ==, pool_pages - p->pages);
         g_assert_cmpuint(paid_pages, ==,
-                         debt_pages - dirty_account_debt_pages(&c->v.quota));
-        c->quota.pool_paid_pages += paid_pages;
+                         debt_pages - dirty_account_debt_pages(&c->v.share));
+        c->share.pool_paid_pages += paid_pages;
         check_vcpu(f, c);
         seen.pool_paid |= paid_pages;
     }
@@ -397,7 +397,7 @@ static void fuzz_share(Fuzz *f)
 /* A step of the throttle thread, after its looks */
 static void fuzz_step(Fuzz *f)
 {
-    if (f->now_ns - f->recorded_ns >= S / DIRTY_RATE_SAMPLES) {
+    if (f->now_ns - f->recorded_ns >= S / DIRTY_RATE_RECORDS) {
         f->recorded_ns = f->now_ns;
         for (int i = 0; i < VCPUS; i++) {
             dirty_vcpu_record(&f->vcpus[i].v, f->now_ns);

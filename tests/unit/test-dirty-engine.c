@@ -69,8 +69,8 @@ typedef struct Model {
     bool done;
     /* phases that were seen */
     bool seen[DIRTY_PHASE_CANNOT_HELP + 1];
-    /* how often the verdict changed, and auto-converge was begun */
-    unsigned verdicts;
+    /* how often a reason came or went, and auto-converge was begun */
+    unsigned turns;
     unsigned converge_begun;
 } Model;
 
@@ -175,7 +175,7 @@ static void model_decide(Model *m)
     m->vcpus.converging = m->converge.percent;
     m->decision = dirty_engine_decide(e, &m->vcpus, 50, m->now_ns);
     m->seen[e->phase] = true;
-    m->verdicts += cannot_help != (e->phase == DIRTY_PHASE_CANNOT_HELP);
+    m->turns += cannot_help != (e->phase == DIRTY_PHASE_CANNOT_HELP);
     if (!m->decision.fallback) {
         /* as cpu_throttle_stop() does */
         m->converge.percent = 0;
@@ -305,7 +305,7 @@ static void test_link_is_stuck(void)
     /* half of what the link carries is what was dirtied meanwhile */
     model_run(&m, 1200 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 static void test_throttling_ends_when_not_needed(void)
@@ -340,7 +340,7 @@ static void test_devices_take_their_part(void)
     g_assert_cmpuint(m.engine.budget_pps, ==,
                      (LINK_PPS - m.engine.device_pps) / 2);
     /* and are part of what is dirtied */
-    g_assert_cmpuint(m.engine.target.dirty_pps, >=, LINK_PPS * 54 / 100);
+    g_assert_cmpuint(m.engine.iteration.dirty_pps, >=, LINK_PPS * 54 / 100);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
 }
@@ -363,17 +363,17 @@ static void test_devices_above_the_threshold(void)
     /* vCPUs have something left */
     g_assert_cmpuint(m.engine.budget_pps, >, LINK_PPS / 10);
     /* An iteration leaves 0.7 + 0.5 * 0.3 = 0.85 of what it sends. */
-    while (m.engine.target.iteration_pages > 4 * SWITCHOVER_PAGES) {
-        uint64_t before_pages = m.engine.target.iteration_pages;
+    while (m.engine.iteration.begin_pages > 4 * SWITCHOVER_PAGES) {
+        uint64_t before_pages = m.engine.iteration.begin_pages;
         uint64_t before = m.iteration;
 
         while (m.iteration == before) {
             model_step(&m);
         }
-        g_assert_cmpuint(m.engine.target.iteration_pages, <=,
+        g_assert_cmpuint(m.engine.iteration.begin_pages, <=,
                          before_pages * 9 / 10);
     }
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 static void test_devices_alone_are_too_much(void)
@@ -393,12 +393,12 @@ static void test_devices_alone_are_too_much(void)
     /* vCPUs did not pay for it */
     g_assert_cmpuint(m.vcpus.paid_ns, ==, 0);
 
-    /* the reason goes, and so does the verdict, with the next sync */
+    /* the reason goes, and with it the phase, with the next sync */
     m.device_pps = 0;
     model_run(&m, 120 * S);
     g_assert_true(m.done);
     g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /* One burst of DMA, larger than all that an iteration sends */
@@ -415,7 +415,7 @@ static void test_devices_burst(void)
     m.device_pps = 0;
     model_run(&m, 120 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
     g_assert_cmpuint(m.engine.device_latest_pps, ==, 0);
 }
 
@@ -435,7 +435,7 @@ static void test_devices_and_a_stuck_link(void)
     }
     model_run(&m, 120 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 static void test_floor(void)
@@ -463,7 +463,7 @@ static void test_floor(void)
     g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /*
@@ -489,7 +489,7 @@ static void test_floor_that_is_enough(void)
         m.vcpus.paid_ns += 100 * MS;
         model_step(&m);
     }
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 /* What was dirtied before throttling began says nothing about it. */
@@ -509,7 +509,7 @@ static void test_floor_counts_from_throttling_on(void)
     m.vcpus.dirtied_pages += 100 * LINK_PPS;
     model_run(&m, 5 * S);
     g_assert_true(m.seen[DIRTY_PHASE_THROTTLING]);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 /*
@@ -529,11 +529,11 @@ static void check_left_to_auto_converge(Model *m)
         uint64_t helpless_pps = e->helpless_pps;
 
         model_step(m);
-        g_assert_true(!m->verdicts || m->decision.reason == DIRTY_REASON_FLOOR);
+        g_assert_true(!m->turns || m->decision.reason == DIRTY_REASON_FLOOR);
         /* What it leaves is not what there would be without it. */
         g_assert_true(!m->vcpus.converging || e->helpless_pps == helpless_pps);
     }
-    g_assert_cmpuint(m->verdicts, ==, 1);
+    g_assert_cmpuint(m->turns, ==, 1);
     g_assert_cmpuint(m->converge_begun, ==, 1);
     g_assert_true(m->done);
 }
@@ -566,7 +566,7 @@ static void test_limits_and_auto_converge(void)
 
 /*
  * Without auto-converge, what is seen is what is there.  Writers that are
- * through with their set for now do not take the verdict back, those that
+ * through with their set for now do not take the reason back, those that
  * have got slower do.
  */
 static void test_floor_is_reviewed(void)
@@ -579,7 +579,7 @@ static void test_floor_is_reviewed(void)
         model_step(&m);
     }
     g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
-    g_assert_cmpuint(m.verdicts, ==, 1);
+    g_assert_cmpuint(m.turns, ==, 1);
     m.vcpu_pps = LINK_PPS * 6 / 10;
     while (m.iteration < 23) {
         model_step(&m);
@@ -587,7 +587,7 @@ static void test_floor_is_reviewed(void)
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /* Devices that work for vCPUs dirty less when those are slowed. */
@@ -603,10 +603,10 @@ static void test_devices_and_auto_converge(void)
             m.device_pps = (uint64_t)LINK_PPS * percent / 100 *
                            (100 - m.converge.percent) / 100;
             model_step(&m);
-            g_assert_true(!m.verdicts ||
+            g_assert_true(!m.turns ||
                           m.decision.reason == DIRTY_REASON_DEVICES);
         }
-        g_assert_cmpuint(m.verdicts, ==, 1);
+        g_assert_cmpuint(m.turns, ==, 1);
         g_assert_cmpuint(m.converge_begun, ==, 1);
         g_assert_true(m.done);
     }
@@ -636,7 +636,7 @@ static void test_auto_converge_is_given_back(void)
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
     model_run(&m, 600 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /* What comes of the phase, in a migration with both capabilities */
@@ -985,7 +985,7 @@ static void test_sample(void)
     v.paid_ns = 7;
     dirty_engine_add_vcpu(&s, &v, S);
     g_assert_false(s.at_floor);
-    dirty_account_set_rate(&v.quota, 1, 0);
+    dirty_account_set_rate(&v.share, 1, 0);
     dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, S);
     dirty_engine_add_vcpu(&s, &v, S);
     dirty_vcpu_init(&v, 0);
@@ -997,19 +997,19 @@ static void test_sample(void)
 
 static void test_expected_time(void)
 {
-    DirtyTargetSample s = {
-        .iteration = 2, .iteration_pages = 100000, .remaining_pages = 100000,
+    DirtyIteration it = {
+        .number = 2, .begin_pages = 100000, .remaining_pages = 100000,
         .link_pps = 25000, .dirty_pps = 12500, .switchover_pages = 7500,
         .threshold_percent = 50,
     };
-    int64_t ns = dirty_target_expected_ns(&s);
+    int64_t ns = dirty_target_expected_ns(&it);
 
     /* 4 + 2 + 1 + 0.5 s, then 6250 pages: 0.25 s */
     g_assert_cmpint(ns / MS, ==, 7750);
-    s.dirty_pps = 25000;
-    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
-    s.link_pps = 0;
-    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
+    it.dirty_pps = 25000;
+    g_assert_cmpint(dirty_target_expected_ns(&it), ==, -1);
+    it.link_pps = 0;
+    g_assert_cmpint(dirty_target_expected_ns(&it), ==, -1);
 }
 
 /* An iteration that has not begun yet has dirtied nothing. */
@@ -1030,7 +1030,7 @@ static void test_clock_goes_back(void)
     g_assert_cmpuint(m.engine.device_pps, >, 0);
     m.now_ns -= 100 * MS;
     dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
-    g_assert_cmpuint(m.engine.target.dirtied_pages, ==, 0);
+    g_assert_cmpuint(m.engine.iteration.dirtied_pages, ==, 0);
 }
 
 int main(int argc, char **argv)
