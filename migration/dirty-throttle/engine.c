@@ -1,6 +1,63 @@
 /*
  * Dirty throttle: one step, sample in, decision out
  *
+ * The control law.  A migration sends memory in iterations: all of it in the
+ * first, and in each later one what was dirtied during the one before, until
+ * what is left can be switched over within the downtime limit.
+ *
+ * Estimated, in pages/s:
+ *
+ *   B  the link's bandwidth: sent in a whole window of the sender / its time;
+ *      rises at once, falls slowly, stands still while the link is stuck
+ *                                                                    (link.c)
+ *   d  what devices dirty: found dirty by a sync, less what vCPUs were charged
+ *      for, / time of the iteration; the lower of the last two iterations
+ *   r  the dirty page rate: charged to vCPUs since the last decision / time,
+ *      and d
+ *
+ * Computed from these, f being throttle-trigger-threshold:
+ *
+ *   need     dirtied + r * remaining / B, which is what this iteration will
+ *            leave to the next one, exceeds both what can be switched over and
+ *            f * what this one began with                          (target.c)
+ *   budget   f * (B - d), for all vCPUs together                   (target.c)
+ *   share    budget / number of vCPUs, earned by each as time passes (pool.c)
+ *   pool     what a vCPU earns and does not need; every 10 ms it pays for
+ *            those who are in debt                                   (pool.c)
+ *   penalty  debt / (share + what the pool pays), or debt / limit if that is
+ *            longer; at most 100 ms at a stretch         (account.c, vcpu.c)
+ *
+ * Phases:
+ *
+ *   FIRST_PASS ---> WATCHING <------> THROTTLING
+ *                       ^                 ^
+ *                       +--> CANNOT_HELP <+
+ *
+ *   FIRST_PASS    the second iteration begins              -> WATCHING, and on
+ *   WATCHING      need                                     -> THROTTLING
+ *                 need, and a reason that is still known   -> CANNOT_HELP
+ *   THROTTLING    a reason                                 -> CANNOT_HELP
+ *                 no need, and no penalty for 1 s          -> WATCHING
+ *   CANNOT_HELP   relief                                   -> THROTTLING
+ *                 no need, with DEVICES, and auto-converge
+ *                 does not hide it                         -> WATCHING
+ *
+ *   reason  DEVICES: d > 0.9 * B, at a sync.  FLOOR: for 1 s some vCPUs have
+ *           been as slow as they can get, and r >= B.  MECHANISM: nothing
+ *           tells who dirties memory, from the beginning to the end.
+ *   relief  B is twice what was dirtied when the reason was found; or a whole
+ *           iteration, without auto-converge, did not show the reason.
+ *
+ *                limit             share     auto-converge
+ *   FIRST_PASS   no                no        no
+ *   WATCHING     if it once was    no        no
+ *   THROTTLING   yes               yes       no
+ *   DEVICES      if it once was    no        yes
+ *   FLOOR        yes               yes       yes
+ *   MECHANISM    no                no        yes
+ *
+ * Each of the three only if its capability is enabled.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
