@@ -27,7 +27,7 @@
 #include "trace.h"
 
 /*
- * How often it is decided what the migration needs, unless the quota interval
+ * How often it is decided what the migration needs, unless dirty-quota-interval
  * is shorter.  The shortest iteration that could do with help lasts longer.
  */
 #define DECIDE_NS (100 * SCALE_MS)

@@ -23,7 +23,7 @@
 /* What counts as "of late", and how long something has to last to count */
 #define DIRTY_SETTLE_NS DIRTY_NS_PER_S
 
-/* A rate is the difference between the latest and the oldest of these. */
+/* Rates are computed from the latest and the oldest of so many records. */
 #define DIRTY_RATE_RECORDS 10
 
 typedef struct DirtyVcpuRecord {
@@ -45,7 +45,7 @@ typedef struct DirtyVcpu {
     uint64_t dirtied_pages;
     uint64_t paid_ns;
     uint64_t penalties;
-    /* when the latest penalty ended, 0: none has; was it one of the longest? */
+    /* when the latest penalty ended, 0: none has; if it was a longest one */
     int64_t penalised_ns;
     bool penalty_longest;
     /* dirtied since the last penalty ended */
@@ -55,8 +55,8 @@ typedef struct DirtyVcpu {
     /* slept since it last entered the guest */
     int64_t stretch_ns;
     /*
-     * the present run in the guest: since when, pages, and how long it had
-     * lasted when the latest of them were seen
+     * the present run in the guest: when it began, the pages dirtied in it, and
+     * how long it had lasted when the latest of them were seen
      */
     int64_t run_from_ns;
     int64_t run_ns;
@@ -80,9 +80,9 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns);
  *               nothing new
  * @now_ns: the time
  *
- * Returns: the penalty to sleep for now; none before DIRTY_RUN_MIN_PAGES were
- * dirtied since the last one, and at most DIRTY_PENALTY_MAX_NS between two
- * times in the guest
+ * Returns: the penalty to sleep for now; 0 as long as less than
+ * DIRTY_RUN_MIN_PAGES were dirtied since the last one.  All penalties between
+ * two times in the guest amount to DIRTY_PENALTY_MAX_NS at most.
  */
 int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns);
 

@@ -63,7 +63,7 @@ int main(void)
            bench_exit_ns(DIRTY_RATE_UNLIMITED, DIRTY_RATE_UNLIMITED));
     printf("exit, limit:              %6.1f ns\n",
            bench_exit_ns(25600, DIRTY_RATE_UNLIMITED));
-    printf("exit, limit and quota:    %6.1f ns\n",
+    printf("exit, limit and share:    %6.1f ns\n",
            bench_exit_ns(25600, 12500));
     printf("pool, each of 4 vCPUs:    %6.1f ns a round\n", bench_pool_ns(4));
     printf("pool, each of 1024 vCPUs: %6.1f ns a round\n",

@@ -111,7 +111,7 @@ typedef struct Fuzz {
     uint64_t sent_pages;
     int64_t window;
 
-    /* all quotas together since they are shared */
+    /* all shares together since there are some */
     uint64_t shared_pps;
     double granted_pages;
     int64_t charged_pages;
