@@ -12,9 +12,10 @@ import unittest
 from dataclasses import dataclass
 from typing import Any, Sequence
 
-from dirtythrottle import probe
+from stressvm import probe
+from stressvm.timeline import Progress
+
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
 
 from linuxguest import CPUS, DISK_MB, LinuxVM
 

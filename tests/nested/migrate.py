@@ -6,12 +6,12 @@
 
 from typing import Any
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.timeline import Progress
+from stressvm.vm import StressVM
 
 from dirtythrottle.base import ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM
 
 # Under emulation, a guest dirties a few ten thousand pages/s at most. This
 # writer is at all its pages again before the link has sent them. The reader

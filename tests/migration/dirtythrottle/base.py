@@ -11,13 +11,12 @@ import unittest
 
 from typing import Any, Sequence
 
-from guestperf import stressguest
-from guestperf.stressguest import Role
+from stressvm import probe, stressguest
+from stressvm.stressguest import Role
+from stressvm.vm import StressVM, wait_until
 
-from dirtythrottle import probe
 from dirtythrottle.experiments import errors_at
 from dirtythrottle.migration import ENDED, Migration
-from dirtythrottle.vm import StressVM, wait_until
 
 # Dirties 195 MiB/s, more than any link here carries. One pass over it is short
 # enough to walk it several times in a test.

@@ -26,11 +26,12 @@ from typing import Any, Sequence
 from qemu.machine.machine import QEMUMachineError
 from qemu.qmp import QMPError
 
-from dirtythrottle import measure, probe, table
+from stressvm import measure, probe, table
+from stressvm.vm import TimeLimit, exit_on_signals
+
 from dirtythrottle.experiments import NEVER
 from dirtythrottle.rows import ROWS, Row
 from dirtythrottle.scenario import Throttle
-from dirtythrottle.vm import TimeLimit, exit_on_signals
 
 # Enough for one look: what each issue asks for first
 QUICK_ROWS = ("limit25-ring4096", "limit1", "cancel", "raise",

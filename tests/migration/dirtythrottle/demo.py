@@ -19,15 +19,16 @@ import time
 from dataclasses import replace
 from typing import Callable, Sequence
 
-from dirtythrottle import measure, probe, table
+from stressvm import measure, probe, table
+from stressvm.timeline import Progress
+from stressvm.vm import TimeLimit, exit_on_signals
+
 from dirtythrottle.experiments import (
     GIVE_UP_SECONDS, Figures, Run, cost_to_guest, errors_at, prepared
 )
 from dirtythrottle.scenario import (
     AUTO_CONVERGE, DIRTY_LIMIT, DIRTY_QUOTA, NONE, Scenario, Throttle
 )
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import TimeLimit, exit_on_signals
 
 PASSES_AT_DESTINATION = 2
 

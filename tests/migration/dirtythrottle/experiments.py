@@ -18,13 +18,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Protocol
 
-from guestperf.stressguest import Role, StressGuest
+from stressvm import measure
+from stressvm.stressguest import Role, StressGuest
+from stressvm.timeline import Sampler, Timeline
+from stressvm.vm import StressVM, TimeLimit, wait_until
 
-from dirtythrottle import measure
 from dirtythrottle.migration import POLL_SECONDS, Migration
 from dirtythrottle.scenario import NONE, Scenario, Throttle
-from dirtythrottle.timeline import Sampler, Timeline
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
 from dirtythrottle.vnc import Viewer, server_args
 
 NEVER = math.inf

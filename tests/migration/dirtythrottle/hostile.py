@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import WANTED_ROLES, Role
+from stressvm.stressguest import WANTED_ROLES, Role
+from stressvm.vm import StressVM, TimeLimit, wait_until
 
 from dirtythrottle.experiments import LASTING_LINK, Figures
 from dirtythrottle.migration import ENDED, POLL_SECONDS, Migration
 from dirtythrottle.scenario import NONE, Scenario, Throttle
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
 
 RING = 1024
 SCENARIO = Scenario(roles=(Role("writer", mb=16),) * 4, ring=RING, limit=1,

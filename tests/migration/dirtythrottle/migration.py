@@ -8,8 +8,8 @@ import time
 
 from typing import Any, Callable, Mapping, Sequence
 
-from dirtythrottle.timeline import Progress, Timeline
-from dirtythrottle.vm import VM, TimeLimit, wait_until
+from stressvm.timeline import Progress, Timeline
+from stressvm.vm import VM, TimeLimit, wait_until
 
 POLL_SECONDS = 0.05
 

@@ -17,12 +17,14 @@ import time
 from dataclasses import dataclass
 from typing import Iterator
 
-from dirtythrottle import kvmshim, measure
+from stressvm import measure
+from stressvm.vm import StressVM, TimeLimit
+
+from dirtythrottle import kvmshim
 from dirtythrottle.experiments import Figures
 from dirtythrottle.kvmshim import Counters, KvmShim
 from dirtythrottle.migration import Migration
 from dirtythrottle.scenario import Scenario, Throttle
-from dirtythrottle.vm import StressVM, TimeLimit
 
 REAPER = "kvm-reaper"
 # Resets rings for threads that must not, or in some QEMUs for all

@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 from typing import Sequence
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
 
 from dirtythrottle.experiments import (
     Cancel, Converge, Experiment, Holds, Raise, Stop
@@ -16,8 +16,8 @@ from dirtythrottle.hostile import SCENARIO as HOSTILE_SCENARIO
 from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.scenario import (
-    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER,
-    REAPER_1S, REAPER_ADAPTIVE, REAPER_GEARS, WRITER, Scenario, Throttle
+    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER, REAPER_1S,
+    REAPER_ADAPTIVE, REAPER_GEARS, WRITER, Scenario, Throttle
 )
 
 BY_LIMIT = (DIRTY_LIMIT, COMMAND)

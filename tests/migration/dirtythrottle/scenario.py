@@ -7,10 +7,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
 
-from guestperf.stressguest import Role
-
-from dirtythrottle import probe
-from dirtythrottle.vm import RAM_MB
+from stressvm import probe
+from stressvm.stressguest import Role
+from stressvm.vm import RAM_MB
 
 # The writer of most scenarios dirties 195 MiB/s, twice what the link carries
 WRITER = Role("writer", rate=50000, mb=200)

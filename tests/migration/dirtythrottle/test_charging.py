@@ -11,14 +11,14 @@ import unittest
 
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import Role
+from stressvm.measure import MIB, PAGE_SIZE
+from stressvm.stressguest import Role
+from stressvm.vm import StressVM, wait_until
 
 from dirtythrottle import kvmshim
 from dirtythrottle.base import EVENTUALLY, LASTING_LINK, READER
-from dirtythrottle.measure import MIB, PAGE_SIZE
 from dirtythrottle.migration import ENDED, Migration
 from dirtythrottle.test_quota import QuotaTest
-from dirtythrottle.vm import StressVM, wait_until
 
 # All of it is dirty again a moment after it was found
 HOT_MB = 8

@@ -7,14 +7,15 @@
 import time
 import unittest
 
-from guestperf.stressguest import Role
 from qemu.qmp import ExecuteError
+
+from stressvm.stressguest import Role
+from stressvm.vm import StressVM, wait_until
 
 from dirtythrottle.base import (
     EVENTUALLY, FAST, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
 )
 from dirtythrottle.migration import Migration
-from dirtythrottle.vm import StressVM, wait_until
 
 # A penalty may be interrupted, and is 100 ms at most. The rest of this is for
 # a machine that is busy with other things.

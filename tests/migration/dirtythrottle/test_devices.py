@@ -9,15 +9,15 @@ import unittest
 
 from typing import Any, Sequence
 
-from guestperf.stressguest import Role
+from stressvm import probe
+from stressvm.stressguest import Role
+from stressvm.timeline import Progress
+from stressvm.vm import RAM_MB, StressVM, wait_until
 
-from dirtythrottle import probe
 from dirtythrottle.base import (
     DISK, EVENTUALLY, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
 )
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import RAM_MB, StressVM, wait_until
 
 MIB = 1024 * 1024
 

@@ -11,14 +11,14 @@ import unittest
 
 from typing import Any, Callable
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.timeline import Progress
+from stressvm.vm import StressVM
 
 from dirtythrottle.base import (
     EVENTUALLY, LASTING_LINK, READER, WRITER, ThrottleTest
 )
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM
 from dirtythrottle.vnc import Viewer, server_args
 
 # The whole set is dirty again within 50 ms, and costs the link 8 MiB in each

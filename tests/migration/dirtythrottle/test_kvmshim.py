@@ -8,14 +8,14 @@ import os
 import time
 import unittest
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.vm import wait_until
 
 from dirtythrottle import kvmshim
 from dirtythrottle.base import SOON, ThrottleTest
 from dirtythrottle.kvmshim import Counters, KvmShim
 from dirtythrottle.migration import Migration
 from dirtythrottle.reaping import REAPER, thread_cpu_ns
-from dirtythrottle.vm import wait_until
 
 # Fills a ring of 4096 in 200 ms
 STEADY = Role("writer", rate=20000, mb=64)

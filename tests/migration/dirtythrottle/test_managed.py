@@ -6,13 +6,14 @@
 
 import unittest
 
-from guestperf.stressguest import Role
 from qemu.machine.machine import VMLaunchFailure
+
+from stressvm.stressguest import Role
+from stressvm.timeline import Progress
+from stressvm.vm import StressVM, wait_until
 
 from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, wait_until
 
 # What an administrator sets for all VMs, in a file that QEMU reads
 DEFAULTS = [word for name in ("auto-converge", "dirty-quota",

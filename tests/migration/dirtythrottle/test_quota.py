@@ -12,12 +12,12 @@ import unittest
 
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.timeline import Progress
+from stressvm.vm import StressVM, TimeLimit, wait_until
 
 from dirtythrottle.base import EVENTUALLY, READER, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import ENDED, Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
 
 MIB = 1024 * 1024
 

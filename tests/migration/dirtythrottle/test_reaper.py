@@ -11,11 +11,11 @@ import unittest
 
 from typing import Any
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.vm import StressVM, wait_until
 
 from dirtythrottle.base import SOON, ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.vm import StressVM, wait_until
 
 # Fills a ring of 4096 in 200 ms: five times a second without a reaper. The
 # reaper may come 50 ms late for it, a quarter of that.

@@ -10,13 +10,13 @@ import unittest
 
 from qemu.qmp.qmp_client import ExecuteError
 
-from guestperf.stressguest import Role, Vcpu
+from stressvm import probe
+from stressvm.stressguest import Role, Vcpu
+from stressvm.vm import PLUGGABLE, StressVM, wait_until
 
-from dirtythrottle import probe
 from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import Migration
 from dirtythrottle.shimtest import ShimTest
-from dirtythrottle.vm import PLUGGABLE, StressVM, wait_until
 
 # Small, so that rings are full and are reset many times a second
 SMALL_RING = 1024

@@ -6,14 +6,15 @@
 
 import unittest
 
-from guestperf.stressguest import Role
 from qemu.qmp import ExecuteError
 
-from dirtythrottle import measure
+from stressvm import measure
+from stressvm.stressguest import Role
+from stressvm.timeline import Progress
+from stressvm.vm import StressVM, wait_until
+
 from dirtythrottle.base import EVENTUALLY, LASTING_LINK, SOON, ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, wait_until
 
 # Fast enough for the throttled migration to complete
 FINAL_LINK = 100

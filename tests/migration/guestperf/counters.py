@@ -6,7 +6,7 @@
 
 from guestperf.timings import TimingRecord, Timings
 
-from dirtythrottle.timeline import Sample
+from stressvm.timeline import Sample
 
 PAGES_PER_GIB = 1024 * 1024 * 1024 // 4096
 

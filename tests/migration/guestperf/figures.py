@@ -12,9 +12,9 @@ the vCPUs and of the model.
 
 import math
 
-from dirtythrottle import measure
-
 from guestperf.model import model_of, writers_of
+
+from stressvm import measure
 
 MIB = 1024 * 1024
 SECOND = 1.0

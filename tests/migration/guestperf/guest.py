@@ -17,11 +17,12 @@ import time
 from dataclasses import replace
 
 from guestperf.counters import Counters
-from guestperf.stressguest import Role, StressGuestError
+
+from stressvm.stressguest import Role, StressGuestError
+from stressvm.timeline import Sample
+from stressvm.vm import StressVM
 
 from dirtythrottle.experiments import errors_at
-from dirtythrottle.timeline import Sample
-from dirtythrottle.vm import StressVM
 
 # Two samples within the shortest stall that matters to people, 50 ms
 SAMPLE_SECONDS = 0.02

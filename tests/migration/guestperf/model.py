@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Sequence
 
-from guestperf.stressguest import PAGE_SIZE, Role
+from stressvm.stressguest import PAGE_SIZE, Role
 
 MIB = 1024 * 1024
 

@@ -6,9 +6,9 @@
 
 import re
 
-from dirtythrottle import table
-
 from guestperf.figures import MIB, Figures
+
+from stressvm import table
 
 HEADS = ("strategy", "total s", "downtime ms", "sent MiB", "stall ms",
          "time, % of model", "writers, % of model")

@@ -51,7 +51,7 @@ class BatchTest(unittest.TestCase):
     def setUp(self):
         self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.enterContext(mock.patch(
-            "dirtythrottle.probe.capabilities", lambda binary: KNOWN))
+            "stressvm.probe.capabilities", lambda binary: KNOWN))
         self.runs = []
         self.out = io.StringIO()
         self.hardware = Hardware(cpus=2, dirty_ring_size=4096)
@@ -162,7 +162,7 @@ class BatchTest(unittest.TestCase):
 class LeftOutTest(unittest.TestCase):
     def setUp(self):
         self.enterContext(mock.patch(
-            "dirtythrottle.probe.capabilities", lambda binary: KNOWN))
+            "stressvm.probe.capabilities", lambda binary: KNOWN))
 
     def reason(self, accel="kvm", ring=4096, **scenario):
         return why_not(FakeEngine("qemu", [], accel=accel),

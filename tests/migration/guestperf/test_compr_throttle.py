@@ -20,7 +20,7 @@ from guestperf.figures import MIB, Figures
 from guestperf.report import Report
 from guestperf.shell import BatchShell, PlotShell
 
-from dirtythrottle import probe
+from stressvm import probe
 
 OUTPUT = probe.build_dir() / "guestperf-short"
 NAME = "compr-throttle-short"

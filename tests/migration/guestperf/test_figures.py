@@ -16,10 +16,10 @@ from guestperf.model import (
 from guestperf.progress import Progress, ProgressStats
 from guestperf.report import Report
 from guestperf.scenario import Scenario
-from guestperf.stressguest import Role
 from guestperf.timings import Timings
 
-from dirtythrottle.timeline import Sample
+from stressvm.stressguest import Role
+from stressvm.timeline import Sample
 
 # The clock when the migration begins
 BEGIN = 1000.0

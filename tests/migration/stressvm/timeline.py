@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: what happened when
+# VMs with the stress guest: what happened when
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from guestperf.stressguest import StressGuest
+from stressvm.stressguest import StressGuest
 
 # Two samples within the shortest time that matters, the 20 ms within which a
 # limit may be waited for; and few enough to leave the guest its CPU

@@ -1,5 +1,5 @@
 #
-# Migration test stress guest: its command line, and its counters
+# The stress guest: its command line, and its counters
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #

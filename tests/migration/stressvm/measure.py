@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: from a timeline to figures
+# VMs with the stress guest: from a timeline to figures
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Iterator, Sequence
 
-from dirtythrottle.timeline import Progress, Sample
+from stressvm.timeline import Progress, Sample
 
 PAGE_SIZE = 4096
 MIB = 1024 * 1024

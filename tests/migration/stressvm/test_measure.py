@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: the figures are what they say
+# VMs with the stress guest: the figures are what they say
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -7,8 +7,8 @@
 import math
 import unittest
 
-from dirtythrottle import measure, table
-from dirtythrottle.timeline import Progress, Sample
+from stressvm import measure, table
+from stressvm.timeline import Progress, Sample
 
 
 def steady(rates, seconds=10, interval=0.1):

@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: VMs that migrate, and those that run the stress guest
+# VMs that migrate, and those that run the stress guest
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -11,11 +11,11 @@ import time
 
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import Role, StressGuest, cmdline, elf_path
 from qemu.machine import QEMUMachine
 from qemu.machine.machine import QEMUMachineError
 
-from dirtythrottle import probe
+from stressvm import probe
+from stressvm.stressguest import Role, StressGuest, cmdline, elf_path
 
 # 2 x 200 MiB for the vCPUs' regions, and what the guest itself needs
 RAM_MB = 432
