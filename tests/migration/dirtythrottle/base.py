@@ -11,12 +11,13 @@ import unittest
 
 from typing import Any, Sequence
 
-from stressvm import probe, stressguest
+from stressvm import probe
 from stressvm.stressguest import Role
-from stressvm.vm import StressVM, wait_until
+from stressvm.timeline import ENDED
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
-from dirtythrottle.experiments import errors_at
-from dirtythrottle.migration import ENDED, Migration
+from dirtythrottle.migration import LASTING_LINK, Migration
 
 # Dirties 195 MiB/s, more than any link here carries. One pass over it is short
 # enough to walk it several times in a test.
@@ -37,10 +38,8 @@ SLOW = 0.3
 FAST = 0.5
 RATE_SECONDS = 0.5
 
-# What 'dirty-limit' migrates with, and the link on which that takes longer
-# than any test
+# What 'dirty-limit' migrates with
 LIMIT = 1
-LASTING_LINK = 1
 
 
 class ThrottleTest(unittest.TestCase):
@@ -91,7 +90,7 @@ class ThrottleTest(unittest.TestCase):
         """How fast a vCPU is now"""
         before = vm.guest.vcpu(vcpu)
         time.sleep(RATE_SECONDS)
-        return stressguest.rate(before, vm.guest.vcpu(vcpu))
+        return vm.guest.vcpu(vcpu).rate_since(before)
 
     def wait_slow(self, vm: StressVM, full: float, vcpu: int = 0) -> None:
         wait_until("vCPU %d slowed down" % vcpu, SOON,
@@ -128,8 +127,8 @@ class ThrottleTest(unittest.TestCase):
     def check_memory(self, vm: StressVM) -> None:
         """No page was lost or is stale, as two more passes show"""
         vm.guest.wait_up(SOON)
-        self.assertEqual(errors_at(vm.guest, 2, EVENTUALLY), 0,
-                         [v.error_text() for v in vm.guest.vcpus()])
+        damage = [v.error_text() for v in vm.guest.wait_passes(2, EVENTUALLY)]
+        self.assertFalse(any(damage), damage)
 
     def throttled(self, src: StressVM, dst: StressVM | None = None,
                   capabilities: Sequence[str] = (),

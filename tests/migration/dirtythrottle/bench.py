@@ -27,7 +27,8 @@ from qemu.machine.machine import QEMUMachineError
 from qemu.qmp import QMPError
 
 from stressvm import measure, probe, table
-from stressvm.vm import TimeLimit, exit_on_signals
+from stressvm.vm import exit_on_signals
+from stressvm.waiting import TimeLimit
 
 from dirtythrottle.experiments import NEVER
 from dirtythrottle.rows import ROWS, Row

@@ -21,10 +21,11 @@ from typing import Callable, Sequence
 
 from stressvm import measure, probe, table
 from stressvm.timeline import Progress
-from stressvm.vm import TimeLimit, exit_on_signals
+from stressvm.vm import exit_on_signals
+from stressvm.waiting import TimeLimit
 
 from dirtythrottle.experiments import (
-    GIVE_UP_SECONDS, Figures, Run, cost_to_guest, errors_at, prepared
+    GIVE_UP_SECONDS, Figures, Run, cost_to_guest, prepared
 )
 from dirtythrottle.scenario import (
     AUTO_CONVERGE, DIRTY_LIMIT, DIRTY_QUOTA, NONE, Scenario, Throttle
@@ -102,8 +103,8 @@ def migrate(binary: str, accel: str, scenario: Scenario, throttle: Throttle,
             figures["downtime ms"] = last.info["downtime"]
             dst = run.migration.dst.guest
             dst.wait_up()
-            figures["errors"] = errors_at(
-                dst, PASSES_AT_DESTINATION, GIVE_UP_SECONDS)
+            figures["errors"] = sum(vcpu.errors for vcpu in dst.wait_passes(
+                PASSES_AT_DESTINATION, GIVE_UP_SECONDS))
         else:
             raise TimeLimit("migration %s: %s" % (
                 last.status, last.info.get("error-desc", "-")))

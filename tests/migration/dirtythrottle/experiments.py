@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Protocol
 
 from stressvm import measure
-from stressvm.stressguest import Role, StressGuest
+from stressvm.stressguest import PAGE_SIZE, Role, StressGuest
 from stressvm.timeline import Sampler, Timeline
-from stressvm.vm import StressVM, TimeLimit, wait_until
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit, wait_until
 
-from dirtythrottle.migration import POLL_SECONDS, Migration
+from dirtythrottle.migration import LASTING_LINK, POLL_SECONDS, Migration
 from dirtythrottle.scenario import NONE, Scenario, Throttle
 from dirtythrottle.vnc import Viewer, server_args
 
@@ -37,9 +38,6 @@ BEFORE_SECONDS = 2
 
 # After a limit is set by command, so that it is in force before it is measured
 SETTLE_SECONDS = 4
-
-# MiB/s, for a migration that must not end
-LASTING_LINK = 1
 
 Figures = dict[str, float | None]
 
@@ -85,7 +83,7 @@ def prepared(binary: str, scenario: Scenario, throttle: Throttle,
         src.boot()
         if scenario.viewed:
             stack.enter_context(Viewer(where))
-        stack.enter_context(Sampler(src.guest, timeline))
+        stack.enter_context(Sampler(timeline.samples, src.guest))
         time.sleep(BEFORE_SECONDS)
         before = [measure.rate(timeline.samples, i)
                   for i in range(len(scenario.roles))]
@@ -100,17 +98,8 @@ def prepared(binary: str, scenario: Scenario, throttle: Throttle,
 
 def worst_gap(guest: StressGuest, kind: str) -> float | None:
     """The longest gap of all vCPUs of one kind, in milliseconds"""
-    return max((v.max_gap_ns / 1e6 for v in guest.vcpus() if v.role == kind),
+    return max((v.max_gap_ms for v in guest.vcpus() if v.role == kind),
                default=None)
-
-
-def errors_at(guest: StressGuest, passes: int, seconds: float) -> int:
-    """Errors after every vCPU has walked its region @passes times more"""
-    goals = [v.passes + passes for v in guest.vcpus()]
-    wait_until("%d more passes over the guest's memory" % passes, seconds,
-               lambda: all(v.passes >= goal or not v.region_size
-                           for v, goal in zip(guest.vcpus(), goals)))
-    return sum(v.errors for v in guest.vcpus())
 
 
 def cost_to_guest(run: Run, throttle: Throttle, begin: float,
@@ -125,7 +114,7 @@ def cost_to_guest(run: Run, throttle: Throttle, begin: float,
     samples = measure.between(run.timeline.samples, throttled,
                               min(end, switched))
     figures = {
-        "stall ms": max(v.max_gap_ns / 1e6 for v in guest.vcpus()),
+        "stall ms": max(v.max_gap_ms for v in guest.vcpus()),
         "writer stall ms": worst_gap(guest, "writer"),
         "throttled after s": throttled - begin,
     }
@@ -176,7 +165,8 @@ class Converge:
                 dst.wait_up()
                 figures["total s"] = info["total-time"] / 1000
                 figures["downtime ms"] = info["downtime"]
-                figures["errors"] = errors_at(dst, 1, 30)
+                figures["errors"] = sum(
+                    vcpu.errors for vcpu in dst.wait_passes(1, 30))
             else:
                 figures["total s"] = NEVER
                 run.migration.cancel()
@@ -260,7 +250,7 @@ class Raise:
             before = measure.rate(measure.between(
                 run.timeline.samples, begin - 1, begin), 0)
             run.src.limit(self.TO)
-            wanted = self.REACHED * self.TO * measure.MIB / measure.PAGE_SIZE
+            wanted = self.REACHED * self.TO * measure.MIB / PAGE_SIZE
 
             def reached() -> float | None:
                 return measure.time_until(run.timeline.samples, 0, wanted,

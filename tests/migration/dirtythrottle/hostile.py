@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from stressvm.stressguest import WANTED_ROLES, Role
-from stressvm.vm import StressVM, TimeLimit, wait_until
+from stressvm.timeline import ENDED
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit, wait_until
 
-from dirtythrottle.experiments import LASTING_LINK, Figures
-from dirtythrottle.migration import ENDED, POLL_SECONDS, Migration
+from dirtythrottle.experiments import Figures
+from dirtythrottle.migration import LASTING_LINK, POLL_SECONDS, Migration
 from dirtythrottle.scenario import NONE, Scenario, Throttle
 
 RING = 1024

@@ -8,15 +8,17 @@ import time
 
 from typing import Any, Callable, Mapping, Sequence
 
-from stressvm.timeline import Progress, Timeline
-from stressvm.vm import VM, TimeLimit, wait_until
+from stressvm.timeline import ENDED, Progress, Timeline
+from stressvm.vm import VM
+from stressvm.waiting import TimeLimit, wait_until
 
 POLL_SECONDS = 0.05
 
 # Some instructions of one thread, on a machine that does other work too
 SETTLED_SECONDS = 20
 
-ENDED = ("completed", "failed", "cancelled")
+# MiB/s, for a migration that must not end
+LASTING_LINK = 1
 
 # Where the bytes go when nobody needs a destination
 SINK = "exec:cat >/dev/null"

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from stressvm import measure
-from stressvm.vm import StressVM, TimeLimit
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit
 
 from dirtythrottle import kvmshim
 from dirtythrottle.experiments import Figures
@@ -58,7 +59,7 @@ class Window:
     reaper_ns: int
     # Operations of each vCPU
     ops: list[int]
-    stall_ns: int
+    stall_ms: float
 
 
 class Logged:
@@ -92,7 +93,7 @@ class Logged:
             time.monotonic() - begin, shim.read().since(counters),
             self._reaper_ns() - reaper_ns,
             [b.ops - a.ops for a, b in zip(vcpus, after)],
-            max(v.max_gap_ns for v in after)))
+            max(v.max_gap_ms for v in after)))
         # A dirty sync would have emptied the rings
         progress = self._migration.poll()
         if (progress.status != "active" or
@@ -141,7 +142,7 @@ class Reap:
         return {
             "ops/s": sum(rates),
             "least ops/s of a vCPU": min(rates),
-            "stall ms": window.stall_ns / 1e6,
+            "stall ms": window.stall_ms,
             "reaper CPU %": window.reaper_ns / window.seconds / 1e7,
             "pages protected again/s":
                 window.counters.reset_entries / window.seconds,
@@ -178,7 +179,7 @@ class Full:
         window, = windows
         figures = {
             "ops/s": sum(window.ops) / window.seconds,
-            "stall ms": window.stall_ns / 1e6,
+            "stall ms": window.stall_ms,
             "pages protected again/s":
                 window.counters.reset_entries / window.seconds,
             **full_figures(window),

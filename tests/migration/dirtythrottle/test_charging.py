@@ -11,13 +11,15 @@ import unittest
 
 from typing import Any, Callable, Sequence
 
-from stressvm.measure import MIB, PAGE_SIZE
-from stressvm.stressguest import Role
-from stressvm.vm import StressVM, wait_until
+from stressvm.measure import MIB
+from stressvm.stressguest import PAGE_SIZE, Role
+from stressvm.timeline import ENDED
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle import kvmshim
-from dirtythrottle.base import EVENTUALLY, LASTING_LINK, READER
-from dirtythrottle.migration import ENDED, Migration
+from dirtythrottle.base import EVENTUALLY, READER
+from dirtythrottle.migration import LASTING_LINK, Migration
 from dirtythrottle.test_quota import QuotaTest
 
 # All of it is dirty again a moment after it was found

@@ -10,16 +10,16 @@ import unittest
 from typing import Any, Sequence
 
 from stressvm import probe
+from stressvm.measure import MIB
 from stressvm.stressguest import Role
 from stressvm.timeline import Progress
-from stressvm.vm import RAM_MB, StressVM, wait_until
+from stressvm.vm import RAM_MB, StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle.base import (
-    DISK, EVENTUALLY, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
+    DISK, EVENTUALLY, READER, SOON, WRITER, ThrottleTest
 )
-from dirtythrottle.migration import Migration
-
-MIB = 1024 * 1024
+from dirtythrottle.migration import LASTING_LINK, Migration
 
 # So much may be left after each pass as there was before
 LASTING = 100

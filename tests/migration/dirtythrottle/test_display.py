@@ -6,7 +6,6 @@
 
 import os
 import tempfile
-import time
 import unittest
 
 from typing import Any, Callable
@@ -15,10 +14,8 @@ from stressvm.stressguest import Role
 from stressvm.timeline import Progress
 from stressvm.vm import StressVM
 
-from dirtythrottle.base import (
-    EVENTUALLY, LASTING_LINK, READER, WRITER, ThrottleTest
-)
-from dirtythrottle.migration import Migration
+from dirtythrottle.base import EVENTUALLY, READER, WRITER, ThrottleTest
+from dirtythrottle.migration import LASTING_LINK, Migration
 from dirtythrottle.vnc import Viewer, server_args
 
 # The whole set is dirty again within 50 ms, and costs the link 8 MiB in each

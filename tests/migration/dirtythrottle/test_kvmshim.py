@@ -9,7 +9,7 @@ import time
 import unittest
 
 from stressvm.stressguest import Role
-from stressvm.vm import wait_until
+from stressvm.waiting import wait_until
 
 from dirtythrottle import kvmshim
 from dirtythrottle.base import SOON, ThrottleTest

@@ -10,7 +10,8 @@ from qemu.machine.machine import VMLaunchFailure
 
 from stressvm.stressguest import Role
 from stressvm.timeline import Progress
-from stressvm.vm import StressVM, wait_until
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
 from dirtythrottle.migration import Migration

@@ -12,7 +12,8 @@ from typing import Callable
 
 from stressvm import probe
 from stressvm.stressguest import Role
-from stressvm.vm import PLUGGABLE, StressVM, wait_until
+from stressvm.vm import PLUGGABLE, StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle.base import DISK, EVENTUALLY, SOON
 from dirtythrottle.migration import Migration

@@ -12,14 +12,14 @@ import unittest
 
 from typing import Any, Callable, Sequence
 
+from stressvm.measure import MIB
 from stressvm.stressguest import Role
-from stressvm.timeline import Progress
-from stressvm.vm import StressVM, TimeLimit, wait_until
+from stressvm.timeline import ENDED, Progress
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit, wait_until
 
 from dirtythrottle.base import EVENTUALLY, READER, SOON, WRITER, ThrottleTest
-from dirtythrottle.migration import ENDED, Migration
-
-MIB = 1024 * 1024
+from dirtythrottle.migration import Migration
 
 # What a budget may differ from what it should be: the link is measured, on a
 # machine that does other work too

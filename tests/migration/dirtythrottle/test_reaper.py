@@ -12,7 +12,8 @@ import unittest
 from typing import Any
 
 from stressvm.stressguest import Role
-from stressvm.vm import StressVM, wait_until
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle.base import SOON, ThrottleTest
 from dirtythrottle.migration import Migration

@@ -12,7 +12,8 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from stressvm import probe
 from stressvm.stressguest import Role, Vcpu
-from stressvm.vm import PLUGGABLE, StressVM, wait_until
+from stressvm.vm import PLUGGABLE, StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
 from dirtythrottle.migration import Migration

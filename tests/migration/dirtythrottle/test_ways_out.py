@@ -11,10 +11,11 @@ from qemu.qmp import ExecuteError
 from stressvm import measure
 from stressvm.stressguest import Role
 from stressvm.timeline import Progress
-from stressvm.vm import StressVM, wait_until
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
-from dirtythrottle.base import EVENTUALLY, LASTING_LINK, SOON, ThrottleTest
-from dirtythrottle.migration import Migration
+from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
+from dirtythrottle.migration import LASTING_LINK, Migration
 
 # Fast enough for the throttled migration to complete
 FINAL_LINK = 100

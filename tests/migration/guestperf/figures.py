@@ -16,7 +16,6 @@ from guestperf.model import model_of, writers_of
 
 from stressvm import measure
 
-MIB = 1024 * 1024
 SECOND = 1.0
 
 

@@ -16,9 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Sequence
 
+from stressvm.measure import MIB
 from stressvm.stressguest import PAGE_SIZE, Role
-
-MIB = 1024 * 1024
 
 # What a page needs in the stream besides its content: its address and flags
 PAGE_HEADER_BYTES = 8

@@ -6,9 +6,10 @@
 
 import re
 
-from guestperf.figures import MIB, Figures
+from guestperf.figures import Figures
 
 from stressvm import table
+from stressvm.measure import MIB
 
 HEADS = ("strategy", "total s", "downtime ms", "sent MiB", "stall ms",
          "time, % of model", "writers, % of model")

@@ -16,11 +16,12 @@ import os
 import shutil
 import unittest
 
-from guestperf.figures import MIB, Figures
+from guestperf.figures import Figures
 from guestperf.report import Report
 from guestperf.shell import BatchShell, PlotShell
 
 from stressvm import probe
+from stressvm.measure import MIB
 
 OUTPUT = probe.build_dir() / "guestperf-short"
 NAME = "compr-throttle-short"

@@ -15,7 +15,7 @@ import unittest
 from guestperf import shell
 
 from stressvm import probe
-from stressvm.vm import wait_until
+from stressvm.waiting import wait_until
 
 BATCH = os.path.join(os.path.dirname(os.path.dirname(shell.__file__)),
                      "guestperf-batch.py")

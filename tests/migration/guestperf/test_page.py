@@ -14,9 +14,7 @@ import unittest
 from guestperf import summary
 from guestperf.series import Series
 from guestperf.shell import PlotShell
-from guestperf.test_figures import (
-    BEGIN, COMPLETED, progress, report, slowed, steady
-)
+from guestperf.test_figures import COMPLETED, progress, report, slowed, steady
 from guestperf.throttle import Throttle, VcpuThrottle
 
 try:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Iterator, Sequence
 
+from stressvm.stressguest import PAGE_SIZE
 from stressvm.timeline import Progress, Sample
 
-PAGE_SIZE = 4096
 MIB = 1024 * 1024
 
 _by_time = attrgetter("time")

@@ -18,7 +18,7 @@ from qemu.machine.machine import QEMUMachineError
 from qemu.qmp import QMPError
 
 from stressvm.stressguest import StressGuestError
-from stressvm.vm import TimeLimit
+from stressvm.waiting import TimeLimit
 
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.events import Event
