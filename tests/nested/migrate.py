@@ -7,7 +7,7 @@
 from typing import Any
 
 from stressvm.stressguest import Role
-from stressvm.timeline import Progress
+from stressvm.timeline import Poll
 from stressvm.vm import StressVM
 
 from dirtythrottle.base import ThrottleTest
@@ -41,8 +41,8 @@ class MigrateTest(ThrottleTest):
         """All that dirty-throttle said, once memory was found intact"""
         said: list[dict[str, Any]] = []
 
-        def note(progress: Progress) -> None:
-            info = progress.info.get("dirty-throttle")
+        def note(poll: Poll) -> None:
+            info = poll.info.get("dirty-throttle")
             if info:
                 said.append(info)
 

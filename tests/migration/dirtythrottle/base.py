@@ -145,9 +145,9 @@ class ThrottleTest(unittest.TestCase):
             {"vcpu_dirty_limit": LIMIT}).start()
 
         def limited() -> bool:
-            progress = migration.poll()
-            self.assertNotIn(progress.status, ENDED)
-            return progress.throttles and all(
+            poll = migration.poll()
+            self.assertNotIn(poll.status, ENDED)
+            return poll.throttles and all(
                 entry["limit-rate"] == LIMIT for entry in src.limits())
 
         wait_until("throttled", EVENTUALLY, limited)

@@ -32,7 +32,7 @@ from stressvm.waiting import TimeLimit
 
 from dirtythrottle.experiments import NEVER
 from dirtythrottle.rows import ROWS, Row
-from dirtythrottle.scenario import Throttle
+from dirtythrottle.strategy import Strategy
 
 # Enough for one look: what each issue asks for first
 QUICK_ROWS = ("limit25-ring4096", "limit1", "cancel", "raise",
@@ -49,11 +49,11 @@ class Binary:
 class Column:
     """One way to do what a row asks for"""
     binary: Binary
-    throttle: Throttle
+    strategy: Strategy
 
     @property
     def title(self) -> str:
-        return "%s, %s" % (self.binary.label, self.throttle.name)
+        return "%s, %s" % (self.binary.label, self.strategy.name)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def select_rows(patterns: Sequence[str], quick: bool) -> list[Row]:
 
 def run_once(row: Row, column: Column, run: int) -> Result:
     try:
-        figures = row.experiment.run(column.binary.path, row.scenario,
-                                     column.throttle)
+        figures = row.experiment.run(column.binary.path, row.testbed,
+                                     column.strategy)
     except (TimeLimit, QEMUMachineError, QMPError) as error:
         return Result(row.name, column.title, run, {}, str(error))
     return Result(row.name, column.title, run, figures)
@@ -129,8 +129,8 @@ def measure_row(row: Row, binaries: Sequence[Binary],
 
     So a machine that gets slower in between is the same for all of them.
     """
-    columns = [Column(binary, throttle) for binary in binaries
-               for throttle in row.throttles_of(binary.path)]
+    columns = [Column(binary, strategy) for binary in binaries
+               for strategy in row.strategies_of(binary.path)]
     results = []
     for run in range(runs):
         for column in columns:

@@ -96,7 +96,7 @@ class ChargingTest(QuotaTest):
                                 count // 2)
 
 
-class CommandTest(ChargingTest):
+class ChargingByCommandTest(ChargingTest):
 
     def test_hot_set_is_charged_once_a_second(self) -> None:
         src = self.source()
@@ -140,7 +140,7 @@ class CommandTest(ChargingTest):
         self.assertGreater(dirtied, 0)
 
 
-class MigrationTest(ChargingTest):
+class ChargingInMigrationTest(ChargingTest):
 
     def charged(self, migration: Migration, vcpu: int = 0) -> float:
         """MB/s that a vCPU is charged"""
@@ -182,10 +182,10 @@ class MigrationTest(ChargingTest):
         seen = {}
 
         def note() -> None:
-            progress = migration.poll()
-            self.assertNotIn(progress.status, ENDED)
-            info = progress.info.get("dirty-throttle")
-            sync = progress.ram("dirty-sync-count")
+            poll = migration.poll()
+            self.assertNotIn(poll.status, ENDED)
+            info = poll.info.get("dirty-throttle")
+            sync = poll.ram("dirty-sync-count")
             if info and sync > 2:
                 seen[sync] = info["device-rate"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stressvm import probe
 from stressvm.stressguest import Role
-from stressvm.timeline import Progress
+from stressvm.timeline import Poll
 from stressvm.vm import StressVM
 
 from dirtythrottle.base import EVENTUALLY, READER, WRITER, ThrottleTest
@@ -46,11 +46,11 @@ class ParavirtTest(ThrottleTest):
                               parameters=parameters).start()
         penalties = []
 
-        def note(progress: Progress) -> None:
-            if progress.status == "active":
+        def note(poll: Poll) -> None:
+            if poll.status == "active":
                 penalties.append([
                     vcpu["penalties"] for vcpu in
-                    progress.info["dirty-throttle"]["vcpus"]])
+                    poll.info["dirty-throttle"]["vcpus"]])
 
         last = migration.watch(EVENTUALLY, note)
         self.assertEqual(last and last.status, "completed")

@@ -71,7 +71,7 @@ class ResetTest(ShimTest):
         self.migrate(RESET_SHIM_BLOCKED=1)
 
 
-class HotplugTest(ShimTest):
+class VcpuHotplugTest(ShimTest):
     """A vCPU that is being created or unplugged has no ring to look at"""
 
     ring = SMALL_RING

@@ -26,7 +26,7 @@ class RestartsTest(ThrottleTest):
                                   parameters).start()
             # From the first moments of the first pass to a throttled guest
             migration.watch(0.05 * (i % 5) if i % 10 else 3)
-            throttled += any(p.throttles for p in migration.timeline.progress)
+            throttled += any(p.throttles for p in migration.timeline.polls)
             migration.cancel()
             self.check_limits(src, {})
             if migration.poll().status == "completed":

@@ -218,7 +218,7 @@ class ComparisonsTest(unittest.TestCase):
                      for scenario in selected}), 1)
 
 
-class ShellTest(unittest.TestCase):
+class BatchShellTest(unittest.TestCase):
     def test_peer(self):
         self.assertEqual(peer("sh=/bin/sh"), ("sh", "/bin/sh"))
         for bad in ("sh", "=/bin/sh", "sh=/does/not/exist"):

@@ -156,7 +156,7 @@ class PageTest(unittest.TestCase):
 
 
 @unittest.skipIf(page is None, "no python3-plotly")
-class ShellTest(unittest.TestCase):
+class PlotShellTest(unittest.TestCase):
     def setUp(self):
         self.directory = self.enterContext(tempfile.TemporaryDirectory())
         os.mkdir(os.path.join(self.directory, "deeper"))

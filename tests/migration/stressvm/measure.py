@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Iterator, Sequence
 
 from stressvm.stressguest import PAGE_SIZE
-from stressvm.timeline import Progress, Sample
+from stressvm.timeline import Poll, Sample
 
 MIB = 1024 * 1024
 
@@ -88,9 +88,9 @@ def last_operation(samples: Sequence[Sample]) -> float | None:
     return samples[last].time
 
 
-def throttled_since(progress: Sequence[Progress]) -> float | None:
+def throttled_since(polls: Sequence[Poll]) -> float | None:
     """When QEMU first said that it slows vCPUs down"""
-    return next((p.time for p in progress if p.throttles), None)
+    return next((p.time for p in polls if p.throttles), None)
 
 
 def share(part: float | None, whole: float | None) -> float | None:

@@ -28,7 +28,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Poll:
     """What query-migrate said at one time"""
     time: float
     info: dict[str, Any]
@@ -57,7 +57,7 @@ class Progress:
 class Timeline:
     """All times are as time.monotonic() counts, so comparable"""
     samples: list[Sample] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
+    polls: list[Poll] = field(default_factory=list)
 
 
 class Sampler(threading.Thread):

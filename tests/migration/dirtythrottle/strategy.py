@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: what the guest does, and who slows it down
+# Dirty throttle tests: who slows the guest down, and how
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
 
 from stressvm import probe
-from stressvm.stressguest import Role
-from stressvm.vm import RAM_MB
-
-# The writer of most scenarios dirties 195 MiB/s, twice what the link carries
-WRITER = Role("writer", rate=50000, mb=200)
-READER = Role("reader", mb=200)
 
 
 @dataclass(frozen=True)
-class Throttle:
+class Strategy:
     """A way to slow the guest down during a migration"""
     name: str
     # Migration capabilities; a binary must know them all
@@ -44,32 +38,14 @@ class Throttle:
         return parameters
 
 
-NONE = Throttle("no throttle")
-COMMAND = Throttle("limit by command", by_command=True)
-DIRTY_LIMIT = Throttle("dirty-limit", capabilities=("dirty-limit",),
+NONE = Strategy("no throttle")
+COMMAND = Strategy("limit by command", by_command=True)
+DIRTY_LIMIT = Strategy("dirty-limit", capabilities=("dirty-limit",),
                        limit_parameter="vcpu_dirty_limit")
-DIRTY_QUOTA = Throttle("dirty-quota", capabilities=("dirty-quota",))
-AUTO_CONVERGE = Throttle("auto-converge", capabilities=("auto-converge",))
+DIRTY_QUOTA = Strategy("dirty-quota", capabilities=("dirty-quota",))
+AUTO_CONVERGE = Strategy("auto-converge", capabilities=("auto-converge",))
 
-REAPER_1S = Throttle("1 s reaper")
+REAPER_1S = Strategy("1 s reaper")
 # The table shortens the wait of this series' reaper; others wait otherwise
-REAPER_GEARS = Throttle("gears", knows=("adaptive-reaper",), gears=True)
-REAPER_ADAPTIVE = Throttle("adaptive", capabilities=("adaptive-reaper",))
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A guest and a link; @limit, in MiB/s, for throttles that need one"""
-    roles: Sequence[Role] = (WRITER, READER)
-    ring: int = 4096
-    limit: int | None = None
-    link: float = 100
-    downtime: int = 300
-    # (seconds after the start, new link)
-    link_changes: Sequence[tuple[float, float]] = ()
-    ram_mb: int = RAM_MB
-    # KVM writes into the guest's memory
-    pv: bool = False
-    # A device that shows a picture, and whether anybody looks at it
-    display: str | None = None
-    viewed: bool = False
+REAPER_GEARS = Strategy("gears", knows=("adaptive-reaper",), gears=True)
+REAPER_ADAPTIVE = Strategy("adaptive", capabilities=("adaptive-reaper",))
