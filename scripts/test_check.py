@@ -186,5 +186,40 @@ class UnittestTapTest(TapCase):
         self.assertEqual(self.module(''), (0, 1, 0))
 
 
+class PackagesTest(unittest.TestCase):
+    """Which package of tests may import which, and what its classes are called"""
+
+    def complaints(self, **texts):
+        """What is said of modules that are called package__module here"""
+        where = tempfile.TemporaryDirectory()
+        self.addCleanup(where.cleanup)
+        for name, text in texts.items():
+            path = os.path.join(where.name, name.replace('__', '/') + '.py')
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(text)
+        return load_check().packages(where.name)
+
+    def test_downwards(self):
+        self.assertEqual(self.complaints(
+            guestperf__a='from guestperf import b\nfrom stressvm.vm import VM',
+            dirtythrottle__chaos__a='import stressvm.vm\nfrom . import b'), [])
+
+    def test_upwards(self):
+        self.assertEqual(self.complaints(
+            stressvm__a='import guestperf.batch',
+            dirtythrottle__chaos__a='def f():\n    from guestperf import batch',
+            guestperf__a='from dirtythrottle.base import SOON'), [
+                'stressvm/a.py imports guestperf.batch',
+                'dirtythrottle/chaos/a.py imports guestperf',
+                'guestperf/a.py imports dirtythrottle.base'])
+
+    def test_one_name_of_two_classes(self):
+        self.assertEqual(self.complaints(
+            stressvm__a='class C:\n    pass', stressvm__b='class D(C):\n    pass',
+            guestperf__a='class C:\n    pass'), [
+                'C is a class of stressvm/a.py and of guestperf/a.py'])
+
+
 if __name__ == '__main__':
     unittest.main()

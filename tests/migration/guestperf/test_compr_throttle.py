@@ -35,7 +35,7 @@ SLEEP = "4"
 # A migration can send no fewer bytes than this many MiB: the two regions
 REGIONS_MIB = 2 * 60
 
-# The counters are sampled 50 times a second; a busy machine may miss some
+# The counters are sampled 100 times a second; a busy machine may miss some
 LEAST_SAMPLES_PER_SECOND = 20
 
 

@@ -25,7 +25,7 @@ def words(cpus, mem, roles):
                      Scenario("test", roles=roles))]
 
 
-class RolesTest(unittest.TestCase):
+class RolesOfVcpusTest(unittest.TestCase):
     def test_by_turns(self):
         self.assertEqual(
             words(3, 1, ["writer,mb=8", "idle"]),
