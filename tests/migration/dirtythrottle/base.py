@@ -24,6 +24,9 @@ from dirtythrottle.migration import LASTING_LINK, Migration
 WRITER = Role("writer", rate=50000, mb=64)
 READER = Role("reader", mb=64)
 
+# For migrations whose first pass need not last
+SMALL_READER = Role("reader", mb=16)
+
 # Its pages are written by the device alone, two MiB in each iteration
 DISK = Role("disk", mb=2)
 
@@ -63,7 +66,7 @@ class ThrottleTest(unittest.TestCase):
                 raise unittest.SkipTest("%s has no capability '%s'"
                                         % (cls.binary, name))
 
-    def source(self, roles: Sequence[Role] = (WRITER, READER),
+    def source(self, roles: Sequence[Role] = (WRITER, SMALL_READER),
                **options: Any) -> StressVM:
         """A VM whose guest is at work, and that ends with the test"""
         options.setdefault("ring", self.ring)

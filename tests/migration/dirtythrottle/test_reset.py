@@ -15,7 +15,9 @@ from stressvm.stressguest import Role, Vcpu
 from stressvm.vm import PLUGGABLE, StressVM
 from stressvm.waiting import wait_until
 
-from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
+from dirtythrottle.base import (
+    EVENTUALLY, SMALL_READER, SOON, WRITER, ThrottleTest
+)
 from dirtythrottle.migration import Migration
 from dirtythrottle.shimtest import ShimTest
 
@@ -27,7 +29,6 @@ LARGE_RING = 65536
 # As fast as it can: whatever happens while rings are reset happens often
 FLOOD = Role("writer", mb=64)
 SMALL_FLOOD = Role("writer", mb=32)
-SMALL_READER = Role("reader", mb=16)
 
 # MB/s. What no vCPU dirties; it only keeps the rings in use
 NO_LIMIT = 100000

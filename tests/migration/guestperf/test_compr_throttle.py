@@ -30,7 +30,7 @@ NAME = "compr-throttle-short"
 MEMORY_GIB = "0.15"
 RING = "4096"
 # Seconds before and after each migration, less one
-SLEEP = "4"
+SLEEP = "3"
 
 # A migration can send no fewer bytes than this many MiB: the two regions
 REGIONS_MIB = 2 * 60
