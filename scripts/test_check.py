@@ -8,6 +8,9 @@ import importlib.machinery
 import importlib.util
 import io
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -26,6 +29,13 @@ def load_check():
 
 def alive(pid):
     """A killed process stays for a moment, as a zombie until it is looked after."""
+    deadline = time.monotonic() + 10
+    while running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return running(pid)
+
+
+def running(pid):
     try:
         with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
             return file.read().rpartition(')')[2].split()[0] != 'Z'
@@ -118,9 +128,6 @@ class TapTest(TapCase):
                          (1, 0, 0))
         with open(self.check.log_path('program', '.err'), encoding='utf-8') as file:
             pid = int(file.read())
-        deadline = time.monotonic() + 10
-        while alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
         self.assertFalse(alive(pid))
 
     def test_skip(self):
@@ -184,6 +191,110 @@ class UnittestTapTest(TapCase):
 
     def test_python_no_test(self):
         self.assertEqual(self.module(''), (0, 1, 0))
+
+
+class LanesTest(TapCase):
+    """Groups that run at the same time, and one after another"""
+
+    def setUp(self):
+        super().setUp()
+        where = tempfile.TemporaryDirectory()
+        self.addCleanup(where.cleanup)
+        self.where = where.name
+
+    def group(self, name, script):
+        """A group that is one program, which runs in a directory of its own"""
+        self.check.GROUPS[name] = lambda: self.check.run_plain(
+            name, ['sh', '-c', script], 60, cwd=self.where)
+
+    def run_together(self, *lanes):
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.check.run_together(lanes)
+        return self.check.results.passed, self.check.results.failed
+
+    def test_at_the_same_time(self):
+        wait = 'touch {}; until [ -e {} ]; do sleep 0.05; done'
+        self.group('a', wait.format('a', 'b'))
+        self.group('b', wait.format('b', 'a'))
+        self.assertEqual(self.run_together(['a'], [], ['b']), (2, []))
+        self.assertEqual(set(self.check.results.took), {'a', 'b'})
+
+    def test_one_after_another(self):
+        self.group('a', 'sleep 0.2; touch a')
+        self.group('b', 'test -e a')
+        self.assertEqual(self.run_together(['a', 'b']), (2, []))
+
+    def test_after_one_that_breaks(self):
+        self.check.GROUPS['a'] = lambda: {}['nothing']
+        self.group('b', 'true')
+        passed, (failed,) = self.run_together(['a', 'b'])
+        self.assertEqual(passed, 1)
+        self.assertIn('KeyError', failed)
+
+    def test_terminated(self):
+        """Nothing is left that runs, and nothing more is started"""
+        script = f"""
+import sys
+sys.path.insert(0, {HERE!r})
+from test_check import load_check
+check = load_check()
+check.LOGS = {self.where!r}
+check.signal.signal(check.signal.SIGTERM, check.terminate)
+for name in 'a', 'b':
+    check.GROUPS[name] = lambda name=name: [check.execute(
+        name, ['sh', '-c', 'echo $$ >>pids; exec sleep 60'], 60,
+        cwd={self.where!r}) for _ in range(2)]
+check.run_together([['a'], ['b']])
+"""
+        pids = []
+        with subprocess.Popen([sys.executable, '-B', '-c', script]) as process:
+            deadline = time.monotonic() + 20
+            while len(pids) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+                with contextlib.suppress(FileNotFoundError), \
+                        open(f'{self.where}/pids', encoding='utf-8') as file:
+                    pids = file.read().split()
+            process.terminate()
+            self.assertEqual(process.wait(20), 128 + signal.SIGTERM)
+        with open(f'{self.where}/pids', encoding='utf-8') as file:
+            pids = file.read().split()
+        self.assertEqual(len(pids), 2)
+        self.assertFalse([pid for pid in pids if alive(pid)])
+
+
+class PackagesTest(unittest.TestCase):
+    """Which package of tests may import which, and what its classes are called"""
+
+    def complaints(self, **texts):
+        """What is said of modules that are called package__module here"""
+        where = tempfile.TemporaryDirectory()
+        self.addCleanup(where.cleanup)
+        for name, text in texts.items():
+            path = os.path.join(where.name, name.replace('__', '/') + '.py')
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(text)
+        return load_check().packages(where.name)
+
+    def test_downwards(self):
+        self.assertEqual(self.complaints(
+            guestperf__a='from guestperf import b\nfrom stressvm.vm import VM',
+            dirtythrottle__chaos__a='import stressvm.vm\nfrom . import b'), [])
+
+    def test_upwards(self):
+        self.assertEqual(self.complaints(
+            stressvm__a='import guestperf.batch',
+            dirtythrottle__chaos__a='def f():\n    from guestperf import batch',
+            guestperf__a='from dirtythrottle.base import SOON'), [
+                'stressvm/a.py imports guestperf.batch',
+                'dirtythrottle/chaos/a.py imports guestperf',
+                'guestperf/a.py imports dirtythrottle.base'])
+
+    def test_one_name_of_two_classes(self):
+        self.assertEqual(self.complaints(
+            stressvm__a='class C:\n    pass', stressvm__b='class D(C):\n    pass',
+            guestperf__a='class C:\n    pass'), [
+                'C is a class of stressvm/a.py and of guestperf/a.py'])
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@
  *
  *   kvm-dirty.c
  *   kvm-dirty-throttle.c  a vCPU looks, pays, sleeps, is kicked
- *   kvm-dirty-quota.c     exits when the budget is used up
+ *   kvm-dirty-quota.c     exits when the quota is used up
  *   kvm-dirty-reaper.c    when rings are harvested
  *   kvm-dirty-ring.c      look, harvest, reset
  *   kvm-dirty-reset.c     write-protect what was harvested

@@ -7,7 +7,8 @@
 import os
 import socket
 
-from dirtythrottle.vm import VM, wait_until
+from stressvm.vm import VM
+from stressvm.waiting import wait_until
 
 GUEST = "/guest"
 RAM_MB = 192

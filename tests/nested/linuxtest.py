@@ -12,9 +12,10 @@ import unittest
 from dataclasses import dataclass
 from typing import Any, Sequence
 
-from dirtythrottle import probe
+from stressvm import probe
+from stressvm.timeline import Poll
+
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
 
 from linuxguest import CPUS, DISK_MB, LinuxVM
 
@@ -97,9 +98,9 @@ class LinuxTest(unittest.TestCase):
     def migrate(cls, src: LinuxVM, dst: LinuxVM, trip: Trip) -> None:
         said: list[dict[str, Any]] = []
 
-        def note(progress: Progress) -> None:
-            if "dirty-throttle" in progress.info:
-                said.append(progress.info["dirty-throttle"])
+        def note(poll: Poll) -> None:
+            if "dirty-throttle" in poll.info:
+                said.append(poll.info["dirty-throttle"])
 
         if trip.limit:
             src.limit(trip.limit)

@@ -6,12 +6,12 @@
 
 from typing import Any
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.timeline import Poll
+from stressvm.vm import StressVM
 
 from dirtythrottle.base import ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM
 
 # Under emulation, a guest dirties a few ten thousand pages/s at most. This
 # writer is at all its pages again before the link has sent them. The reader
@@ -41,8 +41,8 @@ class MigrateTest(ThrottleTest):
         """All that dirty-throttle said, once memory was found intact"""
         said: list[dict[str, Any]] = []
 
-        def note(progress: Progress) -> None:
-            info = progress.info.get("dirty-throttle")
+        def note(poll: Poll) -> None:
+            info = poll.info.get("dirty-throttle")
             if info:
                 said.append(info)
 

@@ -26,11 +26,13 @@ from typing import Any, Sequence
 from qemu.machine.machine import QEMUMachineError
 from qemu.qmp import QMPError
 
-from dirtythrottle import measure, probe, table
+from stressvm import measure, probe, table
+from stressvm.vm import exit_on_signals
+from stressvm.waiting import TimeLimit
+
 from dirtythrottle.experiments import NEVER
 from dirtythrottle.rows import ROWS, Row
-from dirtythrottle.scenario import Throttle
-from dirtythrottle.vm import TimeLimit, exit_on_signals
+from dirtythrottle.strategy import Strategy
 
 # Enough for one look: what each issue asks for first
 QUICK_ROWS = ("limit25-ring4096", "limit1", "cancel", "raise",
@@ -47,11 +49,11 @@ class Binary:
 class Column:
     """One way to do what a row asks for"""
     binary: Binary
-    throttle: Throttle
+    strategy: Strategy
 
     @property
     def title(self) -> str:
-        return "%s, %s" % (self.binary.label, self.throttle.name)
+        return "%s, %s" % (self.binary.label, self.strategy.name)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
                         help="another one; also from $PEERS")
     parser.add_argument("--rows", default="*", metavar="PATTERN,...",
                         help="shell patterns of row names")
-    parser.add_argument("--throttles", default="*", metavar="PATTERN,...",
+    parser.add_argument("--strategies", default="*", metavar="PATTERN,...",
                         help="shell patterns of what rows compare, as their"
                         " columns name it")
     parser.add_argument("--runs", type=int, default=5)
@@ -116,8 +118,8 @@ def select_rows(patterns: str, quick: bool) -> list[Row]:
 
 def run_once(row: Row, column: Column, run: int) -> Result:
     try:
-        figures = row.experiment.run(column.binary.path, row.scenario,
-                                     column.throttle)
+        figures = row.experiment.run(column.binary.path, row.testbed,
+                                     column.strategy)
     except (TimeLimit, QEMUMachineError, QMPError) as error:
         return Result(row.name, column.title, run, {}, str(error))
     return Result(row.name, column.title, run, figures)
@@ -127,16 +129,16 @@ def matches(name: str, patterns: str) -> bool:
     return any(fnmatch.fnmatch(name, p) for p in patterns.split(","))
 
 
-def measure_row(row: Row, binaries: Sequence[Binary], throttles: str,
+def measure_row(row: Row, binaries: Sequence[Binary], strategies: str,
                 runs: int) -> list[Result]:
     """
     All runs of a row, the columns by turns
 
     So a machine that gets slower in between is the same for all of them.
     """
-    columns = [Column(binary, throttle) for binary in binaries
-               for throttle in row.throttles_of(binary.path)
-               if matches(throttle.name, throttles)]
+    columns = [Column(binary, strategy) for binary in binaries
+               for strategy in row.strategies_of(binary.path)
+               if matches(strategy.name, strategies)]
     results = []
     for run in range(runs):
         for column in columns:
@@ -212,7 +214,7 @@ def main(argv: Sequence[str]) -> int:
     for number, row in enumerate(args.selected, 1):
         print("row %d of %d: %s" % (number, len(args.selected), row.title),
               file=sys.stderr, flush=True)
-        of_row = measure_row(row, binaries, args.throttles, args.runs)
+        of_row = measure_row(row, binaries, args.strategies, args.runs)
         if not of_row:
             print("  no binary can do that", file=sys.stderr)
             continue

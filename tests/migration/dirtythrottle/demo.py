@@ -19,15 +19,18 @@ import time
 from dataclasses import replace
 from typing import Callable, Sequence
 
-from dirtythrottle import measure, probe, table
+from stressvm import measure, probe, table
+from stressvm.timeline import Poll
+from stressvm.vm import exit_on_signals
+from stressvm.waiting import TimeLimit
+
 from dirtythrottle.experiments import (
-    GIVE_UP_SECONDS, Figures, Run, cost_to_guest, errors_at, prepared
+    GIVE_UP_SECONDS, Figures, Prepared, cost_to_guest, prepared
 )
-from dirtythrottle.scenario import (
-    AUTO_CONVERGE, DIRTY_LIMIT, DIRTY_QUOTA, NONE, Scenario, Throttle
+from dirtythrottle.strategy import (
+    AUTO_CONVERGE, DIRTY_LIMIT, DIRTY_QUOTA, NONE, Strategy
 )
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import TimeLimit, exit_on_signals
+from dirtythrottle.testbed import Testbed
 
 PASSES_AT_DESTINATION = 2
 
@@ -64,10 +67,10 @@ class Screen:
         print("\r\033[K" + text, end="\n" if last else "", flush=True)
 
 
-def status_line(run: Run, begin: float, progress: Progress) -> str:
+def status_line(run: Prepared, begin: float, poll: Poll) -> str:
     """Where the migration stands, and what each vCPU gets done"""
     recent = measure.between(run.timeline.samples,
-                             max(begin, progress.time - 1), progress.time)
+                             max(begin, poll.time - 1), poll.time)
     speeds = []
     for i, role in enumerate(run.src.roles):
         kept = measure.share(measure.rate(recent, i), run.before[i])
@@ -75,24 +78,24 @@ def status_line(run: Run, begin: float, progress: Progress) -> str:
             role.kind, "-" if kept is None else "%.0f" % kept))
     written = measure.mb(measure.rate(recent, 0))
     return "%5.1f s %4d MiB left, %s MB/s written, %s" % (
-        progress.time - begin, progress.ram("remaining") // measure.MIB,
+        poll.time - begin, poll.ram("remaining") // measure.MIB,
         "  -" if written is None else "%3.0f" % written, ", ".join(speeds))
 
 
-def migrate(binary: str, accel: str, scenario: Scenario, throttle: Throttle,
+def migrate(binary: str, accel: str, testbed: Testbed, strategy: Strategy,
             seconds: float, screen: Screen) -> Figures:
     """Migrate for at most @seconds; cancelled if that was not enough"""
-    with prepared(binary, scenario, throttle, accel=accel) as run:
+    with prepared(binary, testbed, strategy, accel=accel) as run:
         screen.say("\n%s: vCPU 0 writes %.0f MB/s, the link carries %d MB/s."
-                   % (throttle.name, measure.mb(run.before[0]), scenario.link))
+                   % (strategy.name, measure.mb(run.before[0]), testbed.link))
         begin = run.begin()
-        last = run.migration.watch(seconds, lambda progress: screen.show(
-            lambda: status_line(run, begin, progress)))
+        last = run.migration.watch(seconds, lambda poll: screen.show(
+            lambda: status_line(run, begin, poll)))
         end = time.monotonic()
         screen.show(
-            lambda: status_line(run, begin, run.timeline.progress[-1]),
+            lambda: status_line(run, begin, run.timeline.polls[-1]),
             last=True)
-        figures = cost_to_guest(run, throttle, begin, end)
+        figures = cost_to_guest(run, strategy, begin, end)
         if last is None:
             took = run.migration.cancel()
             screen.say("Cancelled, which took %.0f ms." % (took * 1000))
@@ -101,8 +104,8 @@ def migrate(binary: str, accel: str, scenario: Scenario, throttle: Throttle,
             figures["downtime ms"] = last.info["downtime"]
             dst = run.migration.dst.guest
             dst.wait_up()
-            figures["errors"] = errors_at(
-                dst, PASSES_AT_DESTINATION, GIVE_UP_SECONDS)
+            figures["errors"] = sum(vcpu.errors for vcpu in dst.wait_passes(
+                PASSES_AT_DESTINATION, GIVE_UP_SECONDS))
         else:
             raise TimeLimit("migration %s: %s" % (
                 last.status, last.info.get("error-desc", "-")))
@@ -115,11 +118,11 @@ def cell(name: str, figures: Figures) -> str:
     return table.number(figures.get(name))
 
 
-def summary(scenario: Scenario, results: dict[str, Figures]) -> str:
-    """What each throttle has come to, side by side"""
+def summary(testbed: Testbed, results: dict[str, Figures]) -> str:
+    """What each strategy has come to, side by side"""
     kept = [("vCPU %d (%s) kept, %%" % (i, role.kind),
              "%d %s kept %%" % (i, role.kind))
-            for i, role in enumerate(scenario.roles)]
+            for i, role in enumerate(testbed.roles)]
     rows = [("total time, s", "total s"), ("downtime, ms", "downtime ms"),
             *kept, ("longest stall, ms", "stall ms"),
             ("errors at the destination", "errors")]
@@ -158,23 +161,23 @@ def missing(args: argparse.Namespace) -> str | None:
 def demonstrate(args: argparse.Namespace) -> None:
     lack = missing(args)
     accel = "kvm" if probe.kvm_available() else "tcg"
-    scenario = Scenario(ring=args.ring if probe.ring_available() else 0)
-    # What a throttle is given to find its way, and how long it may take
-    attempts = [(NONE, scenario, args.seconds),
-                (AUTO_CONVERGE, scenario, GIVE_UP_SECONDS)]
+    testbed = Testbed(ring=args.ring if probe.ring_available() else 0)
+    # What each has to work with, and how long it may take
+    attempts = [(NONE, testbed, args.seconds),
+                (AUTO_CONVERGE, testbed, GIVE_UP_SECONDS)]
     if lack:
         print("%s: only what slows all vCPUs alike is shown."
               % (lack[0].upper() + lack[1:]), flush=True)
     else:
-        attempts.append((DIRTY_QUOTA, scenario, GIVE_UP_SECONDS))
+        attempts.append((DIRTY_QUOTA, testbed, GIVE_UP_SECONDS))
         if args.limit is not None:
-            attempts.append((DIRTY_LIMIT, replace(scenario, limit=args.limit),
+            attempts.append((DIRTY_LIMIT, replace(testbed, limit=args.limit),
                              GIVE_UP_SECONDS))
     screen = Screen()
-    results = {throttle.name: migrate(args.binary, accel, scenario, throttle,
+    results = {strategy.name: migrate(args.binary, accel, testbed, strategy,
                                       seconds, screen)
-               for throttle, scenario, seconds in attempts}
-    screen.say("\n" + summary(scenario, results))
+               for strategy, testbed, seconds in attempts}
+    screen.say("\n" + summary(testbed, results))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,13 +1,13 @@
 #
-# Dirty throttle tests: how a scenario is run, and what is measured
+# Dirty throttle tests: what is done on a testbed, and what is measured
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
 """
-An experiment runs a scenario once and returns its figures by name. A figure is
-a number; NEVER, if the limit of time was reached first; or None, if there was
-nothing to measure.
+An experiment runs once on a testbed and returns its figures by name. A figure
+is a number; NEVER, if the limit of time was reached first; or None, if there
+was nothing to measure.
 """
 
 import contextlib
@@ -18,13 +18,15 @@ import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Protocol
 
-from guestperf.stressguest import Role, StressGuest
+from stressvm import measure
+from stressvm.stressguest import PAGE_SIZE, Role, StressGuest
+from stressvm.timeline import Sampler, Timeline
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit, wait_until
 
-from dirtythrottle import measure
-from dirtythrottle.migration import POLL_SECONDS, Migration
-from dirtythrottle.scenario import NONE, Scenario, Throttle
-from dirtythrottle.timeline import Sampler, Timeline
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
+from dirtythrottle.migration import LASTING_LINK, POLL_SECONDS, Migration
+from dirtythrottle.strategy import NONE, Strategy
+from dirtythrottle.testbed import Testbed
 from dirtythrottle.vnc import Viewer, server_args
 
 NEVER = math.inf
@@ -38,14 +40,11 @@ BEFORE_SECONDS = 2
 # After a limit is set by command, so that it is in force before it is measured
 SETTLE_SECONDS = 4
 
-# MiB/s, for a migration that must not end
-LASTING_LINK = 1
-
 Figures = dict[str, float | None]
 
 
 @dataclass
-class Run:
+class Prepared:
     """What an experiment works with"""
     src: StressVM
     migration: Migration
@@ -63,8 +62,9 @@ class Run:
 
 
 @contextlib.contextmanager
-def prepared(binary: str, scenario: Scenario, throttle: Throttle,
-             destination: bool = True, accel: str = "kvm") -> Iterator[Run]:
+def prepared(binary: str, testbed: Testbed, strategy: Strategy,
+             destination: bool = True, accel: str = "kvm"
+             ) -> Iterator[Prepared]:
     """The guest works, the limit by command is set, nothing migrates yet"""
     with contextlib.ExitStack() as stack:
         timeline = Timeline()
@@ -73,59 +73,50 @@ def prepared(binary: str, scenario: Scenario, throttle: Throttle,
 
         def vm(**options: Any) -> StressVM:
             return stack.enter_context(StressVM(
-                binary, scenario.roles, scenario.ring, accel,
-                ram_mb=scenario.ram_mb, pv=scenario.pv,
-                display=scenario.display, **options))
+                binary, testbed.roles, testbed.ring, accel,
+                ram_mb=testbed.ram_mb, pv=testbed.pv,
+                display=testbed.display, **options))
 
-        src = vm(args=server_args(where) if scenario.viewed else ())
+        src = vm(args=server_args(where) if testbed.viewed else ())
         dst = None
         if destination:
             dst = vm(incoming=True)
             dst.launch()
         src.boot()
-        if scenario.viewed:
+        if testbed.viewed:
             stack.enter_context(Viewer(where))
-        stack.enter_context(Sampler(src.guest, timeline))
+        stack.enter_context(Sampler(timeline.samples, src.guest))
         time.sleep(BEFORE_SECONDS)
         before = [measure.rate(timeline.samples, i)
-                  for i in range(len(scenario.roles))]
-        if throttle.by_command and scenario.limit is not None:
-            src.limit(scenario.limit)
+                  for i in range(len(testbed.roles))]
+        if strategy.by_command and testbed.limit is not None:
+            src.limit(testbed.limit)
             time.sleep(SETTLE_SECONDS)
         migration = Migration(
-            src, dst, scenario.link, scenario.downtime, throttle.capabilities,
-            throttle.all_parameters(scenario.limit), timeline)
-        yield Run(src, migration, timeline, before)
+            src, dst, testbed.link, testbed.downtime, strategy.capabilities,
+            strategy.all_parameters(testbed.limit), timeline)
+        yield Prepared(src, migration, timeline, before)
 
 
 def worst_gap(guest: StressGuest, kind: str) -> float | None:
     """The longest gap of all vCPUs of one kind, in milliseconds"""
-    return max((v.max_gap_ns / 1e6 for v in guest.vcpus() if v.role == kind),
+    return max((v.max_gap_ms for v in guest.vcpus() if v.role == kind),
                default=None)
 
 
-def errors_at(guest: StressGuest, passes: int, seconds: float) -> int:
-    """Errors after every vCPU has walked its region @passes times more"""
-    goals = [v.passes + passes for v in guest.vcpus()]
-    wait_until("%d more passes over the guest's memory" % passes, seconds,
-               lambda: all(v.passes >= goal or not v.region_size
-                           for v, goal in zip(guest.vcpus(), goals)))
-    return sum(v.errors for v in guest.vcpus())
-
-
-def cost_to_guest(run: Run, throttle: Throttle, begin: float,
+def cost_to_guest(run: Prepared, strategy: Strategy, begin: float,
                   end: float) -> Figures:
     """What each vCPU kept of its speed, from when it was slowed down"""
     guest = run.src.guest
     throttled = begin
-    if throttle is not NONE and not throttle.by_command:
+    if strategy is not NONE and not strategy.by_command:
         throttled = measure.throttled_since(
-            [p for p in run.timeline.progress if p.time >= begin]) or begin
+            [p for p in run.timeline.polls if p.time >= begin]) or begin
     switched = measure.last_operation(run.timeline.samples)
     samples = measure.between(run.timeline.samples, throttled,
                               min(end, switched))
     figures = {
-        "stall ms": max(v.max_gap_ns / 1e6 for v in guest.vcpus()),
+        "stall ms": max(v.max_gap_ms for v in guest.vcpus()),
         "writer stall ms": worst_gap(guest, "writer"),
         "throttled after s": throttled - begin,
     }
@@ -141,17 +132,17 @@ def cost_to_guest(run: Run, throttle: Throttle, begin: float,
 class Experiment(Protocol):
     """What a row of the benchmark does"""
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
         ...
 
 
 class Converge:
     """Migrate, and look what that costs the guest"""
 
-    def _watch(self, run: Run, scenario: Scenario, begin: float) -> bool:
+    def _watch(self, run: Prepared, testbed: Testbed, begin: float) -> bool:
         """True if it has completed before it was too late to wait on"""
-        moments = [*scenario.link_changes, (GIVE_UP_SECONDS, None)]
+        moments = [*testbed.link_changes, (GIVE_UP_SECONDS, None)]
         for moment, link in moments:
             last = run.migration.watch(begin + moment - time.monotonic())
             if last is not None:
@@ -163,20 +154,21 @@ class Converge:
                 run.src.set_link(link)
         return False
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
-        with prepared(binary, scenario, throttle) as run:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with prepared(binary, testbed, strategy) as run:
             begin = run.begin()
-            completed = self._watch(run, scenario, begin)
+            completed = self._watch(run, testbed, begin)
             end = time.monotonic()
-            figures = cost_to_guest(run, throttle, begin, end)
+            figures = cost_to_guest(run, strategy, begin, end)
             if completed:
-                info = run.timeline.progress[-1].info
+                info = run.timeline.polls[-1].info
                 dst = run.migration.dst.guest
                 dst.wait_up()
                 figures["total s"] = info["total-time"] / 1000
                 figures["downtime ms"] = info["downtime"]
-                figures["errors"] = errors_at(dst, 1, 30)
+                figures["errors"] = sum(
+                    vcpu.errors for vcpu in dst.wait_passes(1, 30))
             else:
                 figures["total s"] = NEVER
                 run.migration.cancel()
@@ -204,16 +196,16 @@ class Holds:
     MEASURE_SECONDS = 15
 
     @classmethod
-    def scenario(cls, limit: int, ring: int) -> Scenario:
-        return Scenario(
+    def testbed(cls, limit: int, ring: int) -> Testbed:
+        return Testbed(
             roles=(Role("writer", rate=50000,
                         mb=math.ceil(limit * cls.SET_SECONDS)),),
             ring=ring, limit=limit, link=limit * cls.LINK,
             downtime=cls.DOWNTIME_MS)
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
-        with prepared(binary, scenario, throttle) as run:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with prepared(binary, testbed, strategy) as run:
             run.begin()
             deadline = time.monotonic() + GIVE_UP_SECONDS
             while run.migration.poll().ram("dirty-sync-count") < (
@@ -229,11 +221,11 @@ class Holds:
                 run.migration.cancel()
             return self._figures(run, begin, end)
 
-    def _figures(self, run: Run, begin: float, end: float) -> Figures:
+    def _figures(self, run: Prepared, begin: float, end: float) -> Figures:
         samples = measure.between(run.timeline.samples, begin, end)
         # The rate that QEMU tells belongs to the second or so before
         told = [p.dirty_bytes_per_second / measure.MIB
-                for p in run.timeline.progress if begin + 2 < p.time < end]
+                for p in run.timeline.polls if begin + 2 < p.time < end]
         return {
             "guest MB/s": measure.mb(measure.rate(samples, 0)),
             "highest 5 s MB/s": measure.mb(
@@ -253,14 +245,14 @@ class Raise:
     REACHED = 0.9
     WIDTH_SECONDS = 0.3
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
-        with prepared(binary, scenario, throttle, destination=False) as run:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with prepared(binary, testbed, strategy, destination=False) as run:
             begin = time.monotonic()
             before = measure.rate(measure.between(
                 run.timeline.samples, begin - 1, begin), 0)
             run.src.limit(self.TO)
-            wanted = self.REACHED * self.TO * measure.MIB / measure.PAGE_SIZE
+            wanted = self.REACHED * self.TO * measure.MIB / PAGE_SIZE
 
             def reached() -> float | None:
                 return measure.time_until(run.timeline.samples, 0, wanted,
@@ -276,14 +268,14 @@ class Raise:
                     "reached after s": NEVER if found is None else found}
 
 
-def last_throttled(run: Run, throttle: Throttle, seconds: float) -> None:
+def last_throttled(run: Prepared, strategy: Strategy, seconds: float) -> None:
     """
     Get into the middle of a throttled migration, and stay there @seconds
 
     From the moment it is throttled the link is so slow that it cannot end.
     """
     run.begin()
-    if not throttle.by_command:
+    if not strategy.by_command:
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while not run.migration.poll().throttles:
             if time.monotonic() > deadline:
@@ -301,13 +293,13 @@ class Cancel:
     FULL = 0.8
     WIDTH_SECONDS = 0.1
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
-        with prepared(binary, scenario, throttle) as run:
-            last_throttled(run, throttle, self.THROTTLED_SECONDS)
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with prepared(binary, testbed, strategy) as run:
+            last_throttled(run, strategy, self.THROTTLED_SECONDS)
             begin = time.monotonic()
             cancelled = run.migration.cancel()
-            if throttle.by_command:
+            if strategy.by_command:
                 run.src.unlimit()
 
             def recovered() -> float | None:
@@ -332,10 +324,10 @@ class Stop:
     # No multiple of a penalty's length, so that stops fall anywhere in it
     BETWEEN_SECONDS = 0.137
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
-        with prepared(binary, scenario, throttle) as run:
-            last_throttled(run, throttle, self.THROTTLED_SECONDS)
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with prepared(binary, testbed, strategy) as run:
+            last_throttled(run, strategy, self.THROTTLED_SECONDS)
             took = []
             for _ in range(self.TIMES):
                 time.sleep(self.BETWEEN_SECONDS)

@@ -22,16 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import WANTED_ROLES, Role
+from stressvm.stressguest import WANTED_ROLES, Role
+from stressvm.timeline import ENDED
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit, wait_until
 
-from dirtythrottle.experiments import LASTING_LINK, Figures
-from dirtythrottle.migration import ENDED, POLL_SECONDS, Migration
-from dirtythrottle.scenario import NONE, Scenario, Throttle
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
+from dirtythrottle.experiments import Figures
+from dirtythrottle.migration import LASTING_LINK, POLL_SECONDS, Migration
+from dirtythrottle.strategy import NONE, Strategy
+from dirtythrottle.testbed import Testbed
 
 RING = 1024
-SCENARIO = Scenario(roles=(Role("writer", mb=16),) * 4, ring=RING, limit=1,
-                    ram_mb=96)
+TESTBED = Testbed(roles=(Role("writer", mb=16),) * 4, ring=RING, limit=1,
+                  ram_mb=96)
 
 # Fast enough to be past the first pass soon
 _LINK = 200
@@ -97,10 +100,10 @@ class Hostile:
     CANCELS = 5
     SEED = 1
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
         figures: Figures = {}
-        for name, times in self.measure(binary, scenario, throttle).items():
+        for name, times in self.measure(binary, testbed, strategy).items():
             took = sorted(each.took for each in times)
             figures[name + " ms"] = took[len(took) // 2]
             figures["longest %s ms" % name] = took[-1]
@@ -108,44 +111,44 @@ class Hostile:
                 each.asleep for each in times)
         return figures
 
-    def measure(self, binary: str, scenario: Scenario,
-                throttle: Throttle) -> dict[str, list[HeldUp]]:
+    def measure(self, binary: str, testbed: Testbed,
+                strategy: Strategy) -> dict[str, list[HeldUp]]:
         self._random = random.Random(self.SEED)
-        with StressVM(binary, scenario.roles, scenario.ring,
-                      ram_mb=scenario.ram_mb) as vm:
+        with StressVM(binary, testbed.roles, testbed.ring,
+                      ram_mb=testbed.ram_mb) as vm:
             vm.boot()
             stops, cancels = [], []
-            migration = self._throttled(vm, scenario, throttle)
+            migration = self._throttled(vm, testbed, strategy)
             for _ in range(self.STOPS):
                 self._change(vm)
                 stops.append(self._timed(vm, lambda: vm.command("stop")))
                 vm.command("cont")
             for i in range(self.CANCELS):
                 if i:
-                    migration = self._throttled(vm, scenario, throttle)
+                    migration = self._throttled(vm, testbed, strategy)
                 self._change(vm)
                 cancels.append(self._timed(vm, migration.cancel))
-            self._throttled(vm, scenario, throttle)
+            self._throttled(vm, testbed, strategy)
             self._change(vm)
             quits = [self._timed(vm, lambda: self._quit(vm))]
         return {"stop": stops, "cancel": cancels, "quit": quits}
 
-    def _throttled(self, vm: StressVM, scenario: Scenario,
-                   throttle: Throttle) -> Migration:
+    def _throttled(self, vm: StressVM, testbed: Testbed,
+                   strategy: Strategy) -> Migration:
         """A migration past its first pass that does not end by itself"""
-        for i in range(len(scenario.roles)):
+        for i in range(len(testbed.roles)):
             vm.guest.want(i, "writer")
         migration = Migration(
-            vm, None, _LINK, 1, throttle.capabilities,
-            throttle.all_parameters(scenario.limit)).start()
+            vm, None, _LINK, 1, strategy.capabilities,
+            strategy.all_parameters(testbed.limit)).start()
 
         def there() -> bool:
-            progress = migration.poll()
-            if progress.status in ENDED:
-                raise TimeLimit("migration %s too early" % progress.status)
-            if throttle is NONE:
-                return progress.ram("dirty-sync-count") >= 2
-            return progress.throttles
+            poll = migration.poll()
+            if poll.status in ENDED:
+                raise TimeLimit("migration %s too early" % poll.status)
+            if strategy is NONE:
+                return poll.ram("dirty-sync-count") >= 2
+            return poll.throttles
 
         wait_until("throttled", _PATIENCE_SECONDS, there, POLL_SECONDS)
         vm.set_link(LASTING_LINK)

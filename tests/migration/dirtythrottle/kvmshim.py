@@ -28,7 +28,7 @@ def build(directory: str, *sources: str) -> str:
 
 
 @dataclass(frozen=True)
-class Counters:
+class KvmShimCounters:
     """What kvm-shim.c counts; see kvm-shim.h"""
     ring_size: int
     full: int
@@ -41,11 +41,11 @@ class Counters:
     reaper_entries: int
     shortened: int
 
-    def since(self, earlier: "Counters") -> "Counters":
+    def since(self, earlier: "KvmShimCounters") -> "KvmShimCounters":
         """By how much they have grown; those that do not grow stay"""
         grown = [now - before for now, before
                  in zip(astuple(self), astuple(earlier))]
-        return Counters(*grown[:5], self.handled_max_ns, *grown[6:])
+        return KvmShimCounters(*grown[:5], self.handled_max_ns, *grown[6:])
 
 
 _LAYOUT = struct.Struct("10Q")
@@ -81,8 +81,9 @@ class KvmShim:
             words.append("KVM_SHIM_GEARS=1")
         return ("env", *words)
 
-    def read(self) -> Counters:
-        return Counters(*_LAYOUT.unpack(os.pread(self._file, _LAYOUT.size, 0)))
+    def read(self) -> KvmShimCounters:
+        return KvmShimCounters(*_LAYOUT.unpack(
+            os.pread(self._file, _LAYOUT.size, 0)))
 
     def new_maximum(self) -> None:
         os.pwrite(self._file, bytes(8), _MAX_OFFSET)

@@ -8,15 +8,17 @@ import time
 
 from typing import Any, Callable, Mapping, Sequence
 
-from dirtythrottle.timeline import Progress, Timeline
-from dirtythrottle.vm import VM, TimeLimit, wait_until
+from stressvm.timeline import ENDED, Poll, Timeline
+from stressvm.vm import VM
+from stressvm.waiting import TimeLimit, wait_until
 
 POLL_SECONDS = 0.05
 
 # Some instructions of one thread, on a machine that does other work too
 SETTLED_SECONDS = 20
 
-ENDED = ("completed", "failed", "cancelled")
+# MiB/s, for a migration that must not end
+LASTING_LINK = 1
 
 # Where the bytes go when nobody needs a destination
 SINK = "exec:cat >/dev/null"
@@ -53,36 +55,36 @@ class Migration:
         self.src.command("migrate", uri=self._uri)
         return self
 
-    def poll(self) -> Progress:
-        progress = Progress(time.monotonic(), self.src.migration())
-        self.timeline.progress.append(progress)
-        return progress
+    def poll(self) -> Poll:
+        poll = Poll(time.monotonic(), self.src.migration())
+        self.timeline.polls.append(poll)
+        return poll
 
     def watch(self, seconds: float,
-              each: Callable[[Progress], None] = lambda progress: None
-              ) -> Progress | None:
+              each: Callable[[Poll], None] = lambda poll: None
+              ) -> Poll | None:
         """Poll, and call @each, until it has ended; None if it has not"""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            progress = self.poll()
-            each(progress)
-            if progress.status in ENDED:
-                return progress
+            poll = self.poll()
+            each(poll)
+            if poll.status in ENDED:
+                return poll
             time.sleep(POLL_SECONDS)
         return None
 
-    def wait(self, status: str, seconds: float) -> Progress:
+    def wait(self, status: str, seconds: float) -> Poll:
         """Wait until the migration has got to @status"""
         deadline = time.monotonic() + seconds
         while True:
-            progress = self.poll()
-            if progress.status == status:
+            poll = self.poll()
+            if poll.status == status:
                 self._settle()
-                return progress
-            if progress.status in ENDED or time.monotonic() > deadline:
+                return poll
+            if poll.status in ENDED or time.monotonic() > deadline:
                 raise TimeLimit("migration is '%s' (%s), not '%s' within %d s"
-                                % (progress.status,
-                                   progress.info.get("error-desc", "-"),
+                                % (poll.status,
+                                   poll.info.get("error-desc", "-"),
                                    status, seconds))
             time.sleep(POLL_SECONDS)
 
@@ -104,6 +106,6 @@ class Migration:
 
         The status tells that it is completed a little before that.
         """
-        if self.timeline.progress[-1].status == "completed":
+        if self.timeline.polls[-1].status == "completed":
             wait_until("postmigrate", SETTLED_SECONDS, lambda: self.src.command(
                 "query-status")["status"] == "postmigrate")

@@ -17,12 +17,16 @@ import time
 from dataclasses import dataclass
 from typing import Iterator
 
-from dirtythrottle import kvmshim, measure
+from stressvm import measure
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit
+
+from dirtythrottle import kvmshim
 from dirtythrottle.experiments import Figures
-from dirtythrottle.kvmshim import Counters, KvmShim
+from dirtythrottle.kvmshim import KvmShim, KvmShimCounters
 from dirtythrottle.migration import Migration
-from dirtythrottle.scenario import Scenario, Throttle
-from dirtythrottle.vm import StressVM, TimeLimit
+from dirtythrottle.strategy import Strategy
+from dirtythrottle.testbed import Testbed
 
 REAPER = "kvm-reaper"
 # Resets rings for threads that must not, or in some QEMUs for all
@@ -52,21 +56,21 @@ def thread_cpu_ns(pid: int, name: str) -> int:
 class Window:
     """What has happened in a VM whose memory is logged, and for how long"""
     seconds: float
-    counters: Counters
+    counters: KvmShimCounters
     reaper_ns: int
     # Operations of each vCPU
     ops: list[int]
-    stall_ns: int
+    stall_ms: float
 
 
 class Logged:
     """A VM whose memory is logged"""
 
-    def __init__(self, vm: StressVM, shim: KvmShim, throttle: Throttle):
+    def __init__(self, vm: StressVM, shim: KvmShim, strategy: Strategy):
         self.vm = vm
         self._shim = shim
         self._migration = Migration(vm, None, LINK, 1,
-                                    throttle.capabilities).start()
+                                    strategy.capabilities).start()
 
     def _reaper_ns(self) -> int:
         pid = self.vm.get_pid()
@@ -90,23 +94,22 @@ class Logged:
             time.monotonic() - begin, shim.read().since(counters),
             self._reaper_ns() - reaper_ns,
             [b.ops - a.ops for a, b in zip(vcpus, after)],
-            max(v.max_gap_ns for v in after)))
+            max(v.max_gap_ms for v in after)))
         # A dirty sync would have emptied the rings
-        progress = self._migration.poll()
-        if (progress.status != "active" or
-                progress.ram("dirty-sync-count") != 1):
+        poll = self._migration.poll()
+        if poll.status != "active" or poll.ram("dirty-sync-count") != 1:
             raise TimeLimit("the migration did not stay in its first pass")
 
 
 @contextlib.contextmanager
-def logged(binary: str, scenario: Scenario,
-           throttle: Throttle) -> Iterator[Logged]:
-    with KvmShim(throttle.gears) as shim:
-        with StressVM(binary, scenario.roles, scenario.ring,
-                      ram_mb=scenario.ram_mb, args=kvmshim.QEMU_ARGS,
+def logged(binary: str, testbed: Testbed,
+           strategy: Strategy) -> Iterator[Logged]:
+    with KvmShim(strategy.gears) as shim:
+        with StressVM(binary, testbed.roles, testbed.ring,
+                      ram_mb=testbed.ram_mb, args=kvmshim.QEMU_ARGS,
                       wrapper=shim.wrapper()) as vm:
             vm.boot()
-            result = Logged(vm, shim, throttle)
+            result = Logged(vm, shim, strategy)
             time.sleep(SETTLE_SECONDS)
             yield result
 
@@ -129,9 +132,9 @@ class Reap:
     """How often rings get full, and what it costs to keep them from that"""
     SECONDS = 10
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
-        with logged(binary, scenario, throttle) as run:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with logged(binary, testbed, strategy) as run:
             with run.window() as windows:
                 time.sleep(self.SECONDS)
         window, = windows
@@ -139,7 +142,7 @@ class Reap:
         return {
             "ops/s": sum(rates),
             "least ops/s of a vCPU": min(rates),
-            "stall ms": window.stall_ns / 1e6,
+            "stall ms": window.stall_ms,
             "reaper CPU %": window.reaper_ns / window.seconds / 1e7,
             "pages protected again/s":
                 window.counters.reset_entries / window.seconds,
@@ -164,10 +167,10 @@ class Full:
             commands += 1
         return commands
 
-    def run(self, binary: str, scenario: Scenario,
-            throttle: Throttle) -> Figures:
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
         commands = 0
-        with logged(binary, scenario, throttle) as run:
+        with logged(binary, testbed, strategy) as run:
             with run.window() as windows:
                 if self._busy:
                     commands = self._commands(run.vm)
@@ -176,7 +179,7 @@ class Full:
         window, = windows
         figures = {
             "ops/s": sum(window.ops) / window.seconds,
-            "stall ms": window.stall_ns / 1e6,
+            "stall ms": window.stall_ms,
             "pages protected again/s":
                 window.counters.reset_entries / window.seconds,
             **full_figures(window),

@@ -7,18 +7,19 @@
 from dataclasses import dataclass
 from typing import Sequence
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
 
 from dirtythrottle.experiments import (
     Cancel, Converge, Experiment, Holds, Raise, Stop
 )
-from dirtythrottle.hostile import SCENARIO as HOSTILE_SCENARIO
+from dirtythrottle.hostile import TESTBED as HOSTILE_TESTBED
 from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
-from dirtythrottle.scenario import (
-    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, READER,
-    REAPER_1S, REAPER_ADAPTIVE, REAPER_GEARS, WRITER, Scenario, Throttle
+from dirtythrottle.strategy import (
+    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, REAPER_1S,
+    REAPER_ADAPTIVE, REAPER_GEARS, Strategy
 )
+from dirtythrottle.testbed import LARGE_READER, LARGE_WRITER, Testbed
 
 BY_LIMIT = (DIRTY_LIMIT, COMMAND)
 BY_ITSELF = (DIRTY_QUOTA, AUTO_CONVERGE)
@@ -34,13 +35,13 @@ class Row:
     name: str
     title: str
     experiment: Experiment
-    scenario: Scenario
-    throttles: Sequence[Throttle]
-    # Only the first of @throttles that a binary has, instead of all it has
+    testbed: Testbed
+    strategies: Sequence[Strategy]
+    # Only the first of @strategies that a binary has, instead of all it has
     first: bool = True
 
-    def throttles_of(self, binary: str) -> list[Throttle]:
-        known = [t for t in self.throttles if t.works_with(binary)]
+    def strategies_of(self, binary: str) -> list[Strategy]:
+        known = [s for s in self.strategies if s.works_with(binary)]
         return known[:1] if self.first else known
 
 
@@ -49,26 +50,26 @@ def _limit_rows() -> list[Row]:
     two_pairs = _HALF + _HALF
     rows = [
         Row("limit25-ring4096", "limit 25 MB/s, ring 4096", Converge(),
-            Scenario(limit=25), BY_LIMIT),
+            Testbed(limit=25), BY_LIMIT),
         Row("limit25-ring65536", "limit 25 MB/s, ring 65536", Converge(),
-            Scenario(limit=25, ring=65536), BY_LIMIT),
+            Testbed(limit=25, ring=65536), BY_LIMIT),
         Row("limit25-two", "limit 25 MB/s, two writers, two readers",
-            Converge(), Scenario(limit=25, roles=two_pairs), BY_LIMIT),
+            Converge(), Testbed(limit=25, roles=two_pairs), BY_LIMIT),
         Row("limit1", "limit 1 MB/s, the default", Converge(),
-            Scenario(limit=1), BY_LIMIT),
+            Testbed(limit=1), BY_LIMIT),
         Row("cancel", "migrate_cancel with limit 1 MB/s", Cancel(),
-            Scenario(limit=1), BY_LIMIT),
+            Testbed(limit=1), BY_LIMIT),
         Row("stop", "stop with limit 1 MB/s", Stop(),
-            Scenario(limit=1), BY_LIMIT),
+            Testbed(limit=1), BY_LIMIT),
         Row("raise", "limit raised from 10 to 100 MB/s", Raise(),
-            Scenario(limit=10), (COMMAND,)),
+            Testbed(limit=10), (COMMAND,)),
     ]
     for ring in (1024, 4096, 65536):
         for limit in (1, 2, 5, 10, 25, 100):
             rows.append(Row(
                 "holds-%d-ring%d" % (limit, ring),
                 "limit %d MB/s holds, ring %d" % (limit, ring),
-                Holds(), Holds.scenario(limit, ring), BY_LIMIT))
+                Holds(), Holds.testbed(limit, ring), BY_LIMIT))
     return rows
 
 
@@ -77,22 +78,22 @@ def _quota_rows() -> list[Row]:
     two_pairs = _HALF + _HALF
     return [
         Row("link-ring4096", "1 writer, 1 reader, ring 4096", Converge(),
-            Scenario(), BY_ITSELF, first=False),
+            Testbed(), BY_ITSELF, first=False),
         Row("link-ring65536", "1 writer, 1 reader, ring 65536", Converge(),
-            Scenario(ring=65536), BY_ITSELF, first=False),
+            Testbed(ring=65536), BY_ITSELF, first=False),
         Row("link-two", "two writers, two readers", Converge(),
-            Scenario(roles=two_pairs), BY_ITSELF, first=False),
+            Testbed(roles=two_pairs), BY_ITSELF, first=False),
         Row("link-hot", "1 writer, 1 writer to a hot set", Converge(),
-            Scenario(roles=(WRITER, Role("hot", rate=50000, pages=256))),
+            Testbed(roles=(LARGE_WRITER, Role("hot", rate=50000, pages=256))),
             BY_ITSELF, first=False),
         Row("link-fast", "1 writer as fast as it can, 1 reader", Converge(),
-            Scenario(roles=(Role("writer", mb=200), READER)), BY_ITSELF,
+            Testbed(roles=(Role("writer", mb=200), LARGE_READER)), BY_ITSELF,
             first=False),
         Row("link-slow-writer", "1 writer at 40 MB/s, 1 reader", Converge(),
-            Scenario(roles=(Role("writer", rate=10240, mb=200), READER)),
+            Testbed(roles=(Role("writer", rate=10240, mb=200), LARGE_READER)),
             (NONE,) + BY_ITSELF, first=False),
         Row("link-drops", "link 100, 30 after 3 s, 100 MB/s after 9 s",
-            Converge(), Scenario(link_changes=((3, 30), (9, 100))),
+            Converge(), Testbed(link_changes=((3, 30), (9, 100))),
             BY_ITSELF, first=False),
     ]
 
@@ -100,18 +101,18 @@ def _quota_rows() -> list[Row]:
 def _guest_rows() -> list[Row]:
     """What KVM and QEMU do by themselves costs nothing"""
     # It draws so little that it matters to nobody but who looks at it
-    draws = (WRITER, READER, Role("screen", rate=100, pages=16))
-    sleeps = (WRITER, READER, Role("wakeups", rate=5000))
+    draws = (LARGE_WRITER, LARGE_READER, Role("screen", rate=100, pages=16))
+    sleeps = (LARGE_WRITER, LARGE_READER, Role("wakeups", rate=5000))
     return [
         Row("display-30hz", "screen looked at 30 times a second", Converge(),
-            Scenario(roles=draws, display="VGA", viewed=True), BY_ITSELF,
+            Testbed(roles=draws, display="VGA", viewed=True), BY_ITSELF,
             first=False),
         Row("display-0hz", "the same, nobody looks", Converge(),
-            Scenario(roles=draws, display="VGA"), BY_ITSELF, first=False),
+            Testbed(roles=draws, display="VGA"), BY_ITSELF, first=False),
         Row("wakeups-5000", "steal time, 5000 wakeups a second", Converge(),
-            Scenario(roles=sleeps, pv=True), BY_ITSELF, first=False),
+            Testbed(roles=sleeps, pv=True), BY_ITSELF, first=False),
         Row("wakeups-5000-plain", "the same without steal time", Converge(),
-            Scenario(roles=sleeps), BY_ITSELF, first=False),
+            Testbed(roles=sleeps), BY_ITSELF, first=False),
     ]
 
 
@@ -129,9 +130,9 @@ def _shared(kind: str, vcpus: int, rate: int | None = None,
                  **options),) * vcpus
 
 
-def _reaper_scenario(roles: Sequence[Role], ring: int) -> Scenario:
+def _reaper_testbed(roles: Sequence[Role], ring: int) -> Testbed:
     # and what the guest itself needs
-    return Scenario(roles=roles, ring=ring, ram_mb=32 + _EACH_MB * len(roles))
+    return Testbed(roles=roles, ring=ring, ram_mb=32 + _EACH_MB * len(roles))
 
 
 def _reaper_rows() -> list[Row]:
@@ -153,13 +154,13 @@ def _reaper_rows() -> list[Row]:
                 rows.append(Row(
                     "reaper-%s-ring%d-vcpus%d" % (name, ring, vcpus),
                     "%s, ring %d, %d vCPUs" % (title, ring, vcpus),
-                    Reap(), _reaper_scenario(share(vcpus), ring),
+                    Reap(), _reaper_testbed(share(vcpus), ring),
                     BY_REAPER, first=False))
         rows.append(Row(
             "reaper-mixed-ring%d-vcpus2" % ring,
             "one fast, one the same half a ring again, ring %d" % ring, Reap(),
-            _reaper_scenario((Role("writer", mb=_EACH_MB),
-                              Role("hot", pages=ring // 2)), ring),
+            _reaper_testbed((Role("writer", mb=_EACH_MB),
+                             Role("hot", pages=ring // 2)), ring),
             BY_REAPER, first=False))
     return rows
 
@@ -173,8 +174,8 @@ def _scaling_rows() -> list[Row]:
             rows.append(Row(
                 "ring-full-scaling-vcpus%d%s" % (vcpus, suffix),
                 "ring 1024 full, %d vCPUs%s" % (vcpus, title), Full(busy),
-                Scenario(roles=(Role("writer", mb=400 // vcpus),) * vcpus,
-                         ring=1024),
+                Testbed(roles=(Role("writer", mb=400 // vcpus),) * vcpus,
+                        ring=1024),
                 (REAPER_1S,)))
     return rows
 
@@ -182,7 +183,7 @@ def _scaling_rows() -> list[Row]:
 def _hostile_rows() -> list[Row]:
     """Where the guest does its worst, without a throttle and with"""
     return [Row("hostile", "4 vCPUs at their worst, ring 1024", Hostile(),
-                HOSTILE_SCENARIO, (NONE, DIRTY_LIMIT, DIRTY_QUOTA),
+                HOSTILE_TESTBED, (NONE, DIRTY_LIMIT, DIRTY_QUOTA),
                 first=False)]
 
 

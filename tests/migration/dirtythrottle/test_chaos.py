@@ -150,7 +150,7 @@ class ChannelTest(unittest.TestCase):
         near.sendall(bytes(10 ** 7))
 
 
-class FiguresTest(unittest.TestCase):
+class InconsistenciesTest(unittest.TestCase):
     CAPABILITIES = {"dirty-limit": False, "dirty-quota": True,
                     "auto-converge": True}
     INFO = {

@@ -11,14 +11,16 @@ import unittest
 
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import Role
+from stressvm.measure import MIB
+from stressvm.stressguest import PAGE_SIZE, Role
+from stressvm.timeline import ENDED
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle import kvmshim
-from dirtythrottle.base import EVENTUALLY, LASTING_LINK, READER
-from dirtythrottle.measure import MIB, PAGE_SIZE
-from dirtythrottle.migration import ENDED, Migration
+from dirtythrottle.base import EVENTUALLY, READER
+from dirtythrottle.migration import LASTING_LINK, Migration
 from dirtythrottle.test_quota import QuotaTest
-from dirtythrottle.vm import StressVM, wait_until
 
 # All of it is dirty again a moment after it was found
 HOT_MB = 8
@@ -94,7 +96,7 @@ class ChargingTest(QuotaTest):
                                 count // 2)
 
 
-class CommandTest(ChargingTest):
+class ChargingByCommandTest(ChargingTest):
 
     def test_hot_set_is_charged_once_a_second(self) -> None:
         src = self.source()
@@ -138,7 +140,7 @@ class CommandTest(ChargingTest):
         self.assertGreater(dirtied, 0)
 
 
-class MigrationTest(ChargingTest):
+class ChargingInMigrationTest(ChargingTest):
 
     def charged(self, migration: Migration, vcpu: int = 0) -> float:
         """MB/s that a vCPU is charged"""
@@ -180,10 +182,10 @@ class MigrationTest(ChargingTest):
         seen = {}
 
         def note() -> None:
-            progress = migration.poll()
-            self.assertNotIn(progress.status, ENDED)
-            info = progress.info.get("dirty-throttle")
-            sync = progress.ram("dirty-sync-count")
+            poll = migration.poll()
+            self.assertNotIn(poll.status, ENDED)
+            info = poll.info.get("dirty-throttle")
+            sync = poll.ram("dirty-sync-count")
             if info and sync > 2:
                 seen[sync] = info["device-rate"]
 

@@ -9,17 +9,17 @@ import unittest
 
 from typing import Any, Sequence
 
-from guestperf.stressguest import Role
+from stressvm import probe
+from stressvm.measure import MIB
+from stressvm.stressguest import Role
+from stressvm.timeline import Poll
+from stressvm.vm import RAM_MB, StressVM
+from stressvm.waiting import wait_until
 
-from dirtythrottle import probe
 from dirtythrottle.base import (
-    DISK, EVENTUALLY, LASTING_LINK, READER, SOON, WRITER, ThrottleTest
+    DISK, EVENTUALLY, READER, SOON, WRITER, ThrottleTest
 )
-from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import RAM_MB, StressVM, wait_until
-
-MIB = 1024 * 1024
+from dirtythrottle.migration import LASTING_LINK, Migration
 
 # So much may be left after each pass as there was before
 LASTING = 100
@@ -36,7 +36,7 @@ class DevicesTest(ThrottleTest):
         return src, self.destination(src, args=args)
 
     def migrate(self, src: StressVM, dst: StressVM,
-                look: Any = lambda progress: None,
+                look: Any = lambda poll: None,
                 enough: Any = lambda info: True) -> list[dict[str, Any]]:
         """
         Migrate a guest that dirties more than the link carries
@@ -49,12 +49,12 @@ class DevicesTest(ThrottleTest):
         told = []
         lasts = True
 
-        def note(progress: Progress) -> None:
+        def note(poll: Poll) -> None:
             nonlocal lasts
-            look(progress)
-            if progress.status != "active":
+            look(poll)
+            if poll.status != "active":
                 return
-            info = progress.info["dirty-throttle"]
+            info = poll.info["dirty-throttle"]
             told.append(info)
             if lasts and info["phase"] == "throttling" and enough(info):
                 lasts = False
@@ -124,9 +124,9 @@ class BalloonTest(DevicesTest):
                              ("-device", "virtio-balloon-pci"))
         reached = []
 
-        def look(progress: Progress) -> None:
+        def look(poll: Poll) -> None:
             size = self.size(src)
-            if progress.status == "active" and size in self.SIZES:
+            if poll.status == "active" and size in self.SIZES:
                 reached.append(size)
                 self.resize(src, sum(self.SIZES) - size)
 
@@ -141,7 +141,7 @@ class BalloonTest(DevicesTest):
         self.check_memory(dst)
 
 
-class HotplugTest(DevicesTest):
+class MemoryHotplugTest(DevicesTest):
     """Memory that is plugged in changes KVM's slots, and nothing else"""
 
     needs = ("dirty-limit", "dirty-quota")

@@ -6,19 +6,16 @@
 
 import os
 import tempfile
-import time
 import unittest
 
 from typing import Any, Callable
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.timeline import Poll
+from stressvm.vm import StressVM
 
-from dirtythrottle.base import (
-    EVENTUALLY, LASTING_LINK, READER, WRITER, ThrottleTest
-)
-from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM
+from dirtythrottle.base import EVENTUALLY, READER, WRITER, ThrottleTest
+from dirtythrottle.migration import LASTING_LINK, Migration
 from dirtythrottle.vnc import Viewer, server_args
 
 # The whole set is dirty again within 50 ms, and costs the link 8 MiB in each
@@ -54,7 +51,7 @@ class DisplayTest(ThrottleTest):
         """QEMU has sent what was drawn"""
         self.assertGreater(self.viewer.received, 0)
 
-    def check_charged_once(self, src: StressVM, look: Callable[[Progress], Any]
+    def check_charged_once(self, src: StressVM, look: Callable[[Poll], Any]
                            ) -> None:
         """
         In a migration that stays in its first pass, a hot set is charged once
@@ -73,25 +70,25 @@ class DisplayTest(ThrottleTest):
         for _ in range(WATCH_SECONDS):
             # A second each, and what is told is that of the last second
             migration.watch(1, look)
-            progress = migration.poll()
-            self.assertEqual(progress.status, "active")
-            vcpu = progress.info["dirty-throttle"]["vcpus"][0]
+            poll = migration.poll()
+            self.assertEqual(poll.status, "active")
+            vcpu = poll.info["dirty-throttle"]["vcpus"][0]
             charged += vcpu["rate"]
             seen.add(vcpu["penalties"])
-        syncs = progress.ram("dirty-sync-count")
+        syncs = poll.ram("dirty-sync-count")
         self.assertEqual(syncs, 1)
         self.assertLessEqual(charged, HOT_MIB * (syncs + 1))
         self.assertEqual(len(seen), 1, "penalties: %s" % seen)
 
     def test_vnc_charges_nothing(self) -> None:
         src = self.watched("VGA", HOT, READER, SCREEN)
-        self.check_charged_once(src, lambda progress: None)
+        self.check_charged_once(src, lambda poll: None)
         self.check_viewer()
 
     def test_screendumps_charge_nothing(self) -> None:
         src = self.source((HOT, READER), display="bochs-display")
         file = os.path.join(self.directory(), "screen.ppm")
-        self.check_charged_once(src, lambda progress: src.command(
+        self.check_charged_once(src, lambda poll: src.command(
             "screendump", filename=file))
         self.assertGreater(os.path.getsize(file), 0)
 

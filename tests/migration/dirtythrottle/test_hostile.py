@@ -9,8 +9,8 @@ import unittest
 from typing import ClassVar, Sequence
 
 from dirtythrottle.base import ThrottleTest
-from dirtythrottle.hostile import SCENARIO, HeldUp, Hostile, longest_sleep
-from dirtythrottle.scenario import DIRTY_LIMIT, DIRTY_QUOTA, NONE, Throttle
+from dirtythrottle.hostile import TESTBED, HeldUp, Hostile, longest_sleep
+from dirtythrottle.strategy import DIRTY_LIMIT, DIRTY_QUOTA, NONE, Strategy
 
 # A penalty is 100 ms long at most, and a kick ends it. Half of that is more
 # than what is left of the longest one that is kicked, and less than what some
@@ -28,10 +28,10 @@ class HostileTest(ThrottleTest):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.control = Hostile().measure(cls.binary, SCENARIO, NONE)
+        cls.control = Hostile().measure(cls.binary, TESTBED, NONE)
 
-    def held_up(self, throttle: Throttle) -> None:
-        measured = Hostile().measure(self.binary, SCENARIO, throttle)
+    def held_up(self, strategy: Strategy) -> None:
+        measured = Hostile().measure(self.binary, TESTBED, strategy)
         for name, times in measured.items():
             self.assertLess(
                 longest_sleep(times) - longest_sleep(self.control[name]),

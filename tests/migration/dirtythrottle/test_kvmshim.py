@@ -8,14 +8,14 @@ import os
 import time
 import unittest
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
+from stressvm.waiting import wait_until
 
 from dirtythrottle import kvmshim
 from dirtythrottle.base import SOON, ThrottleTest
-from dirtythrottle.kvmshim import Counters, KvmShim
+from dirtythrottle.kvmshim import KvmShim, KvmShimCounters
 from dirtythrottle.migration import Migration
 from dirtythrottle.reaping import REAPER, thread_cpu_ns
-from dirtythrottle.vm import wait_until
 
 # Fills a ring of 4096 in 200 ms
 STEADY = Role("writer", rate=20000, mb=64)
@@ -26,10 +26,10 @@ SECONDS = 3
 
 class LayoutTest(unittest.TestCase):
     def test_since(self):
-        earlier = Counters(4096, 1, 1, 10, 5, 9, 1, 100, 50, 0)
-        later = Counters(4096, 3, 2, 30, 6, 7, 2, 300, 60, 4)
+        earlier = KvmShimCounters(4096, 1, 1, 10, 5, 9, 1, 100, 50, 0)
+        later = KvmShimCounters(4096, 3, 2, 30, 6, 7, 2, 300, 60, 4)
         self.assertEqual(later.since(earlier),
-                         Counters(0, 2, 1, 20, 1, 7, 1, 200, 10, 4))
+                         KvmShimCounters(0, 2, 1, 20, 1, 7, 1, 200, 10, 4))
 
     def test_maximum(self):
         with KvmShim() as shim:

@@ -6,13 +6,15 @@
 
 import unittest
 
-from guestperf.stressguest import Role
 from qemu.machine.machine import VMLaunchFailure
+
+from stressvm.stressguest import Role
+from stressvm.timeline import Poll
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
 
 from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, wait_until
 
 # What an administrator sets for all VMs, in a file that QEMU reads
 DEFAULTS = [word for name in ("auto-converge", "dirty-quota",
@@ -47,7 +49,7 @@ class ManagedTest(ThrottleTest):
                 for entry in vm.command("query-migrate-capabilities")
                 if entry["capability"] in KNOWN}
 
-    def migrate(self, src: StressVM, dst: StressVM) -> list[Progress]:
+    def migrate(self, src: StressVM, dst: StressVM) -> list[Poll]:
         """Migrate @src to @dst as the software does; what was told of it"""
         before = {vm: self.get_known(vm) for vm in (dst, src)}
         for vm in before:
@@ -58,21 +60,21 @@ class ManagedTest(ThrottleTest):
         for vm, known in before.items():
             self.set_known(vm, known)
             self.assertEqual(self.get_known(vm), known)
-        return [progress for progress in migration.timeline.progress
-                if progress.status == "active"]
+        return [poll for poll in migration.timeline.polls
+                if poll.status == "active"]
 
     def test_there_and_back(self) -> None:
         """From a host whose VMs have rings to one whose have not, and back"""
         first = self.source((SMALL_WRITER,), args=DEFAULTS)
         second = self.destination(first, ring=0, args=DEFAULTS)
         third = self.destination(first, args=DEFAULTS)
-        for progress in self.migrate(first, second):
-            self.assertEqual(progress.info["dirty-throttle"]["mechanism"],
+        for poll in self.migrate(first, second):
+            self.assertEqual(poll.info["dirty-throttle"]["mechanism"],
                              "dirty-ring")
         first.kill()
         # by now auto-converge is off, so that nothing is left to it
-        for progress in self.migrate(second, third):
-            told = progress.info["dirty-throttle"]
+        for poll in self.migrate(second, third):
+            told = poll.info["dirty-throttle"]
             self.assertEqual((told["phase"], told["reason"],
                               told["fallback"]),
                              ("cannot-help", "no-mechanism", False))

@@ -6,7 +6,7 @@
 
 import unittest
 
-from guestperf.stressguest import Role
+from stressvm.stressguest import Role
 
 from dirtythrottle.base import EVENTUALLY, ThrottleTest
 from dirtythrottle.migration import Migration

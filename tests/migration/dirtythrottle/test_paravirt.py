@@ -8,13 +8,13 @@ import unittest
 
 from typing import Any
 
-from guestperf.stressguest import Role
+from stressvm import probe
+from stressvm.stressguest import Role
+from stressvm.timeline import Poll
+from stressvm.vm import StressVM
 
-from dirtythrottle import probe
 from dirtythrottle.base import EVENTUALLY, READER, WRITER, ThrottleTest
 from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM
 
 # It writes three pages again and again: its counters, its stack, and what it
 # shares with KVM. KVM makes several entries in the ring for each wakeup.
@@ -46,11 +46,11 @@ class ParavirtTest(ThrottleTest):
                               parameters=parameters).start()
         penalties = []
 
-        def note(progress: Progress) -> None:
-            if progress.status == "active":
+        def note(poll: Poll) -> None:
+            if poll.status == "active":
                 penalties.append([
                     vcpu["penalties"] for vcpu in
-                    progress.info["dirty-throttle"]["vcpus"]])
+                    poll.info["dirty-throttle"]["vcpus"]])
 
         last = migration.watch(EVENTUALLY, note)
         self.assertEqual(last and last.status, "completed")

@@ -10,13 +10,14 @@ import unittest
 from pathlib import Path
 from typing import Callable
 
-from guestperf.stressguest import Role
+from stressvm import probe
+from stressvm.stressguest import Role
+from stressvm.vm import PLUGGABLE, StressVM
+from stressvm.waiting import wait_until
 
-from dirtythrottle import probe
 from dirtythrottle.base import DISK, EVENTUALLY, SOON
 from dirtythrottle.migration import Migration
 from dirtythrottle.shimtest import ShimTest
-from dirtythrottle.vm import PLUGGABLE, StressVM, wait_until
 
 # Small, so that rings are full and are reset many times a second
 SMALL_RING = 1024

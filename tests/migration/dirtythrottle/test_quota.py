@@ -12,14 +12,14 @@ import unittest
 
 from typing import Any, Callable, Sequence
 
-from guestperf.stressguest import Role
+from stressvm.measure import MIB
+from stressvm.stressguest import Role
+from stressvm.timeline import ENDED, Poll
+from stressvm.vm import StressVM
+from stressvm.waiting import TimeLimit, wait_until
 
 from dirtythrottle.base import EVENTUALLY, READER, SOON, WRITER, ThrottleTest
-from dirtythrottle.migration import ENDED, Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, TimeLimit, wait_until
-
-MIB = 1024 * 1024
+from dirtythrottle.migration import Migration
 
 # What a budget may differ from what it should be: the link is measured, on a
 # machine that does other work too
@@ -100,9 +100,9 @@ class QuotaTest(ThrottleTest):
 
     def throttle(self, migration: Migration) -> dict[str, Any]:
         """What query-migrate tells, for as long as the migration is active"""
-        progress = migration.poll()
-        self.assertNotIn(progress.status, ENDED)
-        return progress.info.get("dirty-throttle", {})
+        poll = migration.poll()
+        self.assertNotIn(poll.status, ENDED)
+        return poll.info.get("dirty-throttle", {})
 
     def wait_phase(self, migration: Migration, phase: str) -> dict[str, Any]:
         info = {}
@@ -129,8 +129,8 @@ class ConvergeTest(QuotaTest):
         """All that dirty-throttle said, once memory was found intact"""
         said = []
 
-        def note(progress: Progress) -> None:
-            info = progress.info.get("dirty-throttle")
+        def note(poll: Poll) -> None:
+            info = poll.info.get("dirty-throttle")
             if info:
                 said.append(info)
 
@@ -280,10 +280,10 @@ class FallbackTest(QuotaTest):
     def wait_given_back(self, migration: Migration) -> None:
         """Wait until auto-converge does nothing, and is not asked to"""
         def given_back() -> bool:
-            progress = migration.poll()
-            self.assertNotIn(progress.status, ENDED)
-            return not (progress.info["dirty-throttle"]["fallback"] or
-                        "cpu-throttle-percentage" in progress.info)
+            poll = migration.poll()
+            self.assertNotIn(poll.status, ENDED)
+            return not (poll.info["dirty-throttle"]["fallback"] or
+                        "cpu-throttle-percentage" in poll.info)
 
         wait_until("no fallback", EVENTUALLY, given_back)
 
@@ -301,7 +301,7 @@ class FallbackTest(QuotaTest):
         return migration, device
 
     def end(self, migration: Migration,
-            each: Callable[[Progress], None] = lambda progress: None) -> None:
+            each: Callable[[Poll], None] = lambda poll: None) -> None:
         # Longer than what is dirtied in a moment takes
         migration.src.set_parameters(downtime_limit=1000)
         end = migration.watch(EVENTUALLY, each)
@@ -318,8 +318,8 @@ class FallbackTest(QuotaTest):
         wait_until("auto-converge", EVENTUALLY, lambda:
                    "cpu-throttle-percentage" in migration.poll().info)
 
-        def kept(progress: Progress) -> None:
-            info = progress.info.get("dirty-throttle")
+        def kept(poll: Poll) -> None:
+            info = poll.info.get("dirty-throttle")
             self.assertTrue(info is None or info["fallback"], info)
 
         # and keeps it until the end: nobody can tell what it has hidden
@@ -372,7 +372,7 @@ class FallbackTest(QuotaTest):
                    "cpu-throttle-percentage" in migration.poll().info)
 
 
-class WaysOutTest(QuotaTest):
+class QuotaWaysOutTest(QuotaTest):
 
     def throttled_migration(self, src: StressVM, dst: StressVM | None = None,
                             *capabilities: str) -> Migration:

@@ -10,13 +10,16 @@ import unittest
 
 from qemu.qmp.qmp_client import ExecuteError
 
-from guestperf.stressguest import Role, Vcpu
+from stressvm import probe
+from stressvm.stressguest import Role, Vcpu
+from stressvm.vm import PLUGGABLE, StressVM
+from stressvm.waiting import wait_until
 
-from dirtythrottle import probe
-from dirtythrottle.base import EVENTUALLY, SOON, WRITER, ThrottleTest
+from dirtythrottle.base import (
+    EVENTUALLY, SMALL_READER, SOON, WRITER, ThrottleTest
+)
 from dirtythrottle.migration import Migration
 from dirtythrottle.shimtest import ShimTest
-from dirtythrottle.vm import PLUGGABLE, StressVM, wait_until
 
 # Small, so that rings are full and are reset many times a second
 SMALL_RING = 1024
@@ -26,7 +29,6 @@ LARGE_RING = 65536
 # As fast as it can: whatever happens while rings are reset happens often
 FLOOD = Role("writer", mb=64)
 SMALL_FLOOD = Role("writer", mb=32)
-SMALL_READER = Role("reader", mb=16)
 
 # MB/s. What no vCPU dirties; it only keeps the rings in use
 NO_LIMIT = 100000
@@ -70,7 +72,7 @@ class ResetTest(ShimTest):
         self.migrate(RESET_SHIM_BLOCKED=1)
 
 
-class HotplugTest(ShimTest):
+class VcpuHotplugTest(ShimTest):
     """A vCPU that is being created or unplugged has no ring to look at"""
 
     ring = SMALL_RING

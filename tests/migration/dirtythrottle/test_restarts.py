@@ -6,6 +6,9 @@
 
 import unittest
 
+from stressvm.timeline import ENDED
+from stressvm.waiting import wait_until
+
 from dirtythrottle.base import EVENTUALLY, ThrottleTest
 from dirtythrottle.migration import Migration
 
@@ -14,6 +17,15 @@ TIMES = 50
 
 class RestartsTest(ThrottleTest):
     needs = ("dirty-limit", "adaptive-reaper")
+
+    @staticmethod
+    def watch_until_throttled(migration: Migration) -> None:
+        """Or until it is over; a busy machine may look too late"""
+        def enough() -> bool:
+            poll = migration.poll()
+            return poll.throttles or poll.status in ENDED
+
+        wait_until("throttled", EVENTUALLY, enough)
 
     def cancel_50_times(self, ring: int, *capabilities: str) -> None:
         src = self.source(ring=ring)
@@ -24,9 +36,15 @@ class RestartsTest(ThrottleTest):
             migration = Migration(src, None, 100, 1,
                                   ["dirty-limit", *capabilities],
                                   parameters).start()
-            # From the first moments of the first pass to a throttled guest
-            migration.watch(0.05 * (i % 5) if i % 10 else 3)
-            throttled += any(p.throttles for p in migration.timeline.progress)
+            # From the first moments of the first pass to a throttled guest, and
+            # once some time later
+            if i % 10:
+                migration.watch(0.05 * (i % 5))
+            elif i:
+                self.watch_until_throttled(migration)
+            else:
+                migration.watch(3)
+            throttled += any(p.throttles for p in migration.timeline.polls)
             migration.cancel()
             self.check_limits(src, {})
             if migration.poll().status == "completed":

@@ -6,14 +6,16 @@
 
 import unittest
 
-from guestperf.stressguest import Role
 from qemu.qmp import ExecuteError
 
-from dirtythrottle import measure
-from dirtythrottle.base import EVENTUALLY, LASTING_LINK, SOON, ThrottleTest
-from dirtythrottle.migration import Migration
-from dirtythrottle.timeline import Progress
-from dirtythrottle.vm import StressVM, wait_until
+from stressvm import measure
+from stressvm.stressguest import Role
+from stressvm.timeline import Poll
+from stressvm.vm import StressVM
+from stressvm.waiting import wait_until
+
+from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
+from dirtythrottle.migration import LASTING_LINK, Migration
 
 # Fast enough for the throttled migration to complete
 FINAL_LINK = 100
@@ -79,10 +81,10 @@ class WaysOutTest(ThrottleTest):
                                               "adaptive-reaper"])
         src.set_parameters(max_postcopy_bandwidth=SLOW_POSTCOPY)
         src.command("migrate-start-postcopy")
-        progress = migration.wait("postcopy-active", SOON)
+        poll = migration.wait("postcopy-active", SOON)
         # The guest runs elsewhere, so there is nothing to tell of it
-        self.assertNotIn("dirty-throttle", progress.info)
-        self.assertNotIn("dirty-limit-throttle-time-per-round", progress.info)
+        self.assertNotIn("dirty-throttle", poll.info)
+        self.assertNotIn("dirty-limit-throttle-time-per-round", poll.info)
         self.check_limits(src, {})
         src.set_parameters(max_postcopy_bandwidth=0)
         migration.wait("completed", EVENTUALLY)
@@ -111,8 +113,8 @@ class WaysOutTest(ThrottleTest):
         src.command("migrate", uri=uri, resume=True)
         src.set_parameters(max_postcopy_bandwidth=0)
 
-        def told_nothing(progress: Progress) -> None:
-            self.assertNotIn("dirty-throttle", progress.info)
+        def told_nothing(poll: Poll) -> None:
+            self.assertNotIn("dirty-throttle", poll.info)
 
         end = migration.watch(EVENTUALLY, told_nothing)
         self.assertEqual(end and end.status, "completed")
@@ -140,8 +142,8 @@ class WaysOutTest(ThrottleTest):
         migration.wait("failed", SOON)
         again = Migration(src, link=LASTING_LINK, downtime=1)
         wait_until("begun", SOON, lambda: self.begins(again))
-        progress = again.wait("active", SOON)
-        self.assertEqual(progress.info["dirty-throttle"]["phase"],
+        poll = again.wait("active", SOON)
+        self.assertEqual(poll.info["dirty-throttle"]["phase"],
                          "first-pass")
         self.check_unlimited(src, full)
         again.cancel()
@@ -173,8 +175,8 @@ class WaysOutTest(ThrottleTest):
             self.skipTest("no background snapshots here: %s" % error)
         migration = Migration(src).start()
 
-        def told_nothing(progress: Progress) -> None:
-            self.assertNotIn("dirty-throttle", progress.info)
+        def told_nothing(poll: Poll) -> None:
+            self.assertNotIn("dirty-throttle", poll.info)
 
         end = migration.watch(EVENTUALLY, told_nothing)
         self.assertEqual(end and end.status, "completed")

@@ -11,7 +11,7 @@ import time
 
 from guestperf.report import Report
 
-from dirtythrottle import probe
+from stressvm import probe
 
 # What cannot be had without a dirty ring, unless auto-converge stands in
 NEED_RING = ("dirty-limit", "dirty-quota")

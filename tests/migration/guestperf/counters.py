@@ -6,9 +6,11 @@
 
 from guestperf.timings import TimingRecord, Timings
 
-from dirtythrottle.timeline import Sample
+from stressvm.measure import MIB
+from stressvm.stressguest import PAGE_SIZE
+from stressvm.timeline import Sample
 
-PAGES_PER_GIB = 1024 * 1024 * 1024 // 4096
+PAGES_PER_GIB = 1024 * MIB // PAGE_SIZE
 
 
 class Counters(object):

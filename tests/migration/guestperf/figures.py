@@ -12,11 +12,10 @@ the vCPUs and of the model.
 
 import math
 
-from dirtythrottle import measure
-
 from guestperf.model import model_of, writers_of
 
-MIB = 1024 * 1024
+from stressvm import measure
+
 SECOND = 1.0
 
 

@@ -11,26 +11,20 @@ migration, and what it counts meanwhile.
 This needs QEMU's own Python package in the path.
 """
 
-import threading
 import time
 
 from dataclasses import replace
 
 from guestperf.counters import Counters
-from guestperf.stressguest import Role, StressGuestError
 
-from dirtythrottle.experiments import errors_at
-from dirtythrottle.timeline import Sample
-from dirtythrottle.vm import StressVM
-
-# Two samples within the shortest stall that matters to people, 50 ms
-SAMPLE_SECONDS = 0.02
+from stressvm.stressguest import Role, StressGuestError
+from stressvm.timeline import Sampler
+from stressvm.vm import UP_SECONDS, StressVM
 
 # What the guest needs besides its regions, and where the PCI hole begins
 RESERVED_MB = 32
 LOW_MB = 3 * 1024
 
-UP_SECONDS = 60
 # A pass over its memory takes a slow guest that long
 CHECK_SECONDS = 120
 PASSES = 2
@@ -66,42 +60,29 @@ def machine(binary, hardware, scenario, accel, wrapper, where, args=()):
 
 def gaps_of(guest):
     """Each vCPU's longest gap, in milliseconds"""
-    return [vcpu.max_gap_ns / 1e6 for vcpu in guest.vcpus()]
+    return [vcpu.max_gap_ms for vcpu in guest.vcpus()]
 
 
-class Watch(threading.Thread):
-    """
-    Sample the counters of both sides for as long as it is entered
-
-    The counters migrate with the guest, so the side that runs has the larger
-    ones.
-    """
+class Watch(object):
+    """Sample the counters of both sides for as long as it is entered"""
 
     def __init__(self, src, dst):
-        super(Watch, self).__init__(name="watch", daemon=True)
         self._src = src
         self._dst = dst
         self._samples = []
+        # By the clock of guestperf's progress records
+        self._sampler = Sampler(self._samples, src.guest, dst.guest,
+                                clock=time.time)
         self._gaps = None
         self._errors = None
-        self._done = threading.Event()
 
     def __enter__(self):
-        self._src.guest.wait_up(UP_SECONDS)
-        self._src.guest.wait_filled(UP_SECONDS)
-        self.start()
+        self._src.wait_at_work()
+        self._sampler.__enter__()
         return self
 
     def __exit__(self, *args):
-        self._done.set()
-        self.join()
-
-    def run(self):
-        guests = (self._src.guest, self._dst.guest)
-        while not self._done.wait(SAMPLE_SECONDS):
-            self._samples.append(Sample(time.time(), tuple(
-                max(guest.ops(i) for guest in guests)
-                for i in range(len(self._src.roles)))))
+        self._sampler.__exit__(*args)
 
     def begin(self):
         """The migration begins: from now on count gaps"""
@@ -120,8 +101,8 @@ class Watch(threading.Thread):
 
     def check_memory(self):
         """Let every vCPU at the destination look at all of its memory"""
-        errors_at(self._dst.guest, PASSES, CHECK_SECONDS)
-        self._errors = [vcpu.error_text() for vcpu in self._dst.guest.vcpus()]
+        self._errors = [vcpu.error_text() for vcpu in
+                        self._dst.guest.wait_passes(PASSES, CHECK_SECONDS)]
 
     def counters(self):
         return Counters([role.word() for role in self._src.roles],

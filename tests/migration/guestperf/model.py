@@ -16,9 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Sequence
 
-from guestperf.stressguest import PAGE_SIZE, Role
-
-MIB = 1024 * 1024
+from stressvm.measure import MIB
+from stressvm.stressguest import PAGE_SIZE, Role
 
 # What a page needs in the stream besides its content: its address and flags
 PAGE_HEADER_BYTES = 8

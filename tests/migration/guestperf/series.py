@@ -9,7 +9,10 @@ Pure functions of a report. Times are in seconds since the migration began, and
 a series is a pair of lists, times and values.
 """
 
-from guestperf.figures import MIB, Figures
+from guestperf.figures import Figures
+
+from stressvm.measure import MIB, mb
+from stressvm.timeline import ENDED
 
 # As fine as people can see, and not more than a page can hold
 BIN_SECONDS = 0.1
@@ -17,8 +20,6 @@ BIN_SECONDS = 0.1
 # How much of what was before and after the migration is drawn
 BEFORE_SECONDS = 2
 AFTER_SECONDS = 3
-
-ENDED = ("completed", "failed", "cancelled")
 
 
 def counters_series(report, begin, end):
@@ -98,7 +99,7 @@ class Series(object):
     def dirty_rate(self):
         """What is dirtied, in MiB/s, by QEMU's own count"""
         return self._progress(
-            lambda progress: progress._ram._dirty_rate_pps * 4096 / MIB
+            lambda progress: mb(progress._ram._dirty_rate_pps)
             if progress._status == "active" else None)
 
     def vcpu_dirty_rates(self):

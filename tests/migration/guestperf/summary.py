@@ -6,9 +6,10 @@
 
 import re
 
-from dirtythrottle import table
+from guestperf.figures import Figures
 
-from guestperf.figures import MIB, Figures
+from stressvm import table
+from stressvm.measure import MIB
 
 HEADS = ("strategy", "total s", "downtime ms", "sent MiB", "stall ms",
          "time, % of model", "writers, % of model")

@@ -51,7 +51,7 @@ class BatchTest(unittest.TestCase):
     def setUp(self):
         self.directory = self.enterContext(tempfile.TemporaryDirectory())
         self.enterContext(mock.patch(
-            "dirtythrottle.probe.capabilities", lambda binary: KNOWN))
+            "stressvm.probe.capabilities", lambda binary: KNOWN))
         self.runs = []
         self.out = io.StringIO()
         self.hardware = Hardware(cpus=2, dirty_ring_size=4096)
@@ -162,7 +162,7 @@ class BatchTest(unittest.TestCase):
 class LeftOutTest(unittest.TestCase):
     def setUp(self):
         self.enterContext(mock.patch(
-            "dirtythrottle.probe.capabilities", lambda binary: KNOWN))
+            "stressvm.probe.capabilities", lambda binary: KNOWN))
 
     def reason(self, accel="kvm", ring=4096, **scenario):
         return why_not(FakeEngine("qemu", [], accel=accel),
@@ -218,7 +218,7 @@ class ComparisonsTest(unittest.TestCase):
                      for scenario in selected}), 1)
 
 
-class ShellTest(unittest.TestCase):
+class BatchShellTest(unittest.TestCase):
     def test_peer(self):
         self.assertEqual(peer("sh=/bin/sh"), ("sh", "/bin/sh"))
         for bad in ("sh", "=/bin/sh", "sh=/does/not/exist"):

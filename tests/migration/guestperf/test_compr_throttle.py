@@ -16,11 +16,12 @@ import os
 import shutil
 import unittest
 
-from guestperf.figures import MIB, Figures
+from guestperf.figures import Figures
 from guestperf.report import Report
 from guestperf.shell import BatchShell, PlotShell
 
-from dirtythrottle import probe
+from stressvm import probe
+from stressvm.measure import MIB
 
 OUTPUT = probe.build_dir() / "guestperf-short"
 NAME = "compr-throttle-short"
@@ -29,12 +30,12 @@ NAME = "compr-throttle-short"
 MEMORY_GIB = "0.15"
 RING = "4096"
 # Seconds before and after each migration, less one
-SLEEP = "4"
+SLEEP = "3"
 
 # A migration can send no fewer bytes than this many MiB: the two regions
 REGIONS_MIB = 2 * 60
 
-# The counters are sampled 50 times a second; a busy machine may miss some
+# The counters are sampled 100 times a second; a busy machine may miss some
 LEAST_SAMPLES_PER_SECOND = 20
 
 

@@ -10,16 +10,15 @@ import unittest
 from guestperf.counters import Counters
 from guestperf.figures import Figures
 from guestperf.hardware import Hardware
-from guestperf.model import (
-    MIB, Model, Writer, model_of, pages_of, writers_of
-)
+from guestperf.model import Model, Writer, model_of, pages_of, writers_of
 from guestperf.progress import Progress, ProgressStats
 from guestperf.report import Report
 from guestperf.scenario import Scenario
-from guestperf.stressguest import Role
 from guestperf.timings import Timings
 
-from dirtythrottle.timeline import Sample
+from stressvm.measure import MIB
+from stressvm.stressguest import Role
+from stressvm.timeline import Sample
 
 # The clock when the migration begins
 BEGIN = 1000.0

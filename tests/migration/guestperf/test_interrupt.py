@@ -14,8 +14,8 @@ import unittest
 
 from guestperf import shell
 
-from dirtythrottle import probe
-from dirtythrottle.vm import wait_until
+from stressvm import probe
+from stressvm.waiting import wait_until
 
 BATCH = os.path.join(os.path.dirname(os.path.dirname(shell.__file__)),
                      "guestperf-batch.py")

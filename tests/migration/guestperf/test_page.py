@@ -14,9 +14,7 @@ import unittest
 from guestperf import summary
 from guestperf.series import Series
 from guestperf.shell import PlotShell
-from guestperf.test_figures import (
-    BEGIN, COMPLETED, progress, report, slowed, steady
-)
+from guestperf.test_figures import COMPLETED, progress, report, slowed, steady
 from guestperf.throttle import Throttle, VcpuThrottle
 
 try:
@@ -158,7 +156,7 @@ class PageTest(unittest.TestCase):
 
 
 @unittest.skipIf(page is None, "no python3-plotly")
-class ShellTest(unittest.TestCase):
+class PlotShellTest(unittest.TestCase):
     def setUp(self):
         self.directory = self.enterContext(tempfile.TemporaryDirectory())
         os.mkdir(os.path.join(self.directory, "deeper"))

@@ -24,12 +24,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dirtythrottle import probe
+from stressvm import probe
+from stressvm.vm import exit_on_signals
+
 from dirtythrottle.chaos.events import Generator
 from dirtythrottle.chaos.known import FAULTS
 from dirtythrottle.chaos.run import Run, lines, parse, summary
 from dirtythrottle.chaos.sanitizer import SLOWNESS
-from dirtythrottle.vm import exit_on_signals
 
 _SECONDS = 1200
 

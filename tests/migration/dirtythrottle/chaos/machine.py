@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Sequence
 
-from guestperf.stressguest import Role
 from qemu.qmp import ExecuteError, QMPError
+
+from stressvm.stressguest import Role
+from stressvm.vm import StressVM
 
 from dirtythrottle.chaos import procfs
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.events import MORE_VCPUS
-from dirtythrottle.vm import StressVM
 
 # MiB for what lies below the vCPUs' regions
 GUEST_MB = 16

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterable
 
-from guestperf.stressguest import StressGuestError
 from qemu.machine.machine import QEMUMachineError
 from qemu.qmp import QMPError
+
+from stressvm.stressguest import StressGuestError
+from stressvm.waiting import TimeLimit
 
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.events import Event
@@ -24,7 +26,6 @@ from dirtythrottle.chaos.machine import Patience
 from dirtythrottle.chaos.minimise import minimise
 from dirtythrottle.chaos.sanitizer import Findings
 from dirtythrottle.chaos.world import World
-from dirtythrottle.vm import TimeLimit
 
 # How often a list is tried before it counts as one that does not fail
 _TRIES = 2

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from stressvm.timeline import ENDED
+
 from dirtythrottle.chaos import figures
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.channel import Channel
 from dirtythrottle.chaos.events import CAPABILITIES, Event
 from dirtythrottle.chaos.known import FAULTS
 from dirtythrottle.chaos.machine import Machine, Patience, Shape
-from dirtythrottle.migration import ENDED
 
 # Holds what firmware and loader write when a VM is reset
 FIRMWARE_RING = 65536

@@ -1,5 +1,5 @@
 #
-# Migration test stress guest: its command line, and its counters
+# The stress guest: its command line, and its counters
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -23,6 +23,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from stressvm.waiting import wait_until
+
 
 COUNTERS = 0x80000
 PAGE_SIZE = 4096
@@ -44,8 +46,6 @@ WANTED_ROLES = ("writer", "reader", "hot")
 # How often to look again for a block that its vCPU is just changing. After
 # that the vCPU stands still, and what is there will not get any better.
 _SNAPSHOT_TRIES = 1000
-
-_POLL_SECONDS = 0.005
 
 
 class StressGuestError(Exception):
@@ -167,6 +167,23 @@ class Vcpu:
     # When it was read, as time.monotonic() counts
     time: float
 
+    @property
+    def max_gap_ms(self):
+        return self.max_gap_ns / 1e6
+
+    def rate_since(self, earlier):
+        """
+        Operations per second between an earlier snapshot and this one
+
+        By the host's clock, so that a vCPU which stands still shows as one.
+        """
+        if self.ops < earlier.ops:
+            raise StressGuestError(
+                "the guest was restarted between the snapshots")
+        if self.time <= earlier.time:
+            raise StressGuestError("no time has passed between the snapshots")
+        return (self.ops - earlier.ops) / (self.time - earlier.time)
+
     def error_text(self):
         """The first error, for people, or None"""
         if not self.errors:
@@ -181,19 +198,6 @@ class Vcpu:
 # All fields but the time, and where some of them are
 _BLOCK_WORDS = 16
 _OPS, _SEQUENCE, _SEEN_WANTED, _WANTED = 4, 15, 16, 17
-
-
-def rate(earlier, later):
-    """
-    Operations per second between two snapshots of one vCPU
-
-    By the host's clock, so that a vCPU which stands still shows as one.
-    """
-    if later.ops < earlier.ops:
-        raise StressGuestError("the guest was restarted between the snapshots")
-    if later.time <= earlier.time:
-        raise StressGuestError("no time has passed between the snapshots")
-    return (later.ops - earlier.ops) / (later.time - earlier.time)
 
 
 class StressGuest(object):
@@ -253,12 +257,7 @@ class StressGuest(object):
         os.pwrite(self._fd, struct.pack("<Q", value), COUNTERS + 8 * index)
 
     def _wait(self, what, timeout, condition):
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                raise StressGuestError("%s: %s within %.1f s" %
-                                       (self._path, what, timeout))
-            time.sleep(_POLL_SECONDS)
+        wait_until("%s: %s" % (self._path, what), timeout, condition)
 
     def _is_up(self):
         if not self._open():
@@ -276,19 +275,31 @@ class StressGuest(object):
 
     def wait_up(self, timeout=30):
         """Wait until all vCPUs run"""
-        self._wait("no stress guest came up", timeout, self._is_up)
+        self._wait("the stress guest is up", timeout, self._is_up)
 
     def wait_filled(self, timeout=60):
         """Wait until all regions are full and the work proper has begun"""
-        self._wait("the guest did not fill its memory", timeout,
+        self._wait("the guest has filled its memory", timeout,
                    lambda: all(v.ops for v in self.vcpus()
                                if v.role != "idle"))
 
     def wait_epoch(self, timeout=10):
         """Wait until every max_gap_ns belongs to the present epoch"""
-        self._wait("not every vCPU took up the new epoch", timeout,
+        self._wait("every vCPU has taken up the new epoch", timeout,
                    lambda: all(v.seen_epoch == self.epoch
                                for v in self.vcpus() if v.role != "idle"))
+
+    def wait_passes(self, passes, timeout):
+        """
+        Wait until every vCPU has walked its region @passes times more
+
+        Snapshots of all vCPUs, whose errors tell what was found damaged.
+        """
+        goals = [v.passes + passes for v in self.vcpus()]
+        self._wait("%d more passes over the guest's memory" % passes, timeout,
+                   lambda: all(v.passes >= goal or not v.region_size
+                               for v, goal in zip(self.vcpus(), goals)))
+        return self.vcpus()
 
     @property
     def state(self):

@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: what this machine and a QEMU binary can do
+# VMs with the stress guest: what this machine and a QEMU binary can do
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #

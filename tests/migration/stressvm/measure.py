@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: from a timeline to figures
+# VMs with the stress guest: from a timeline to figures
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Iterator, Sequence
 
-from dirtythrottle.timeline import Progress, Sample
+from stressvm.stressguest import PAGE_SIZE
+from stressvm.timeline import Poll, Sample
 
-PAGE_SIZE = 4096
 MIB = 1024 * 1024
 
 _by_time = attrgetter("time")
@@ -88,9 +88,9 @@ def last_operation(samples: Sequence[Sample]) -> float | None:
     return samples[last].time
 
 
-def throttled_since(progress: Sequence[Progress]) -> float | None:
+def throttled_since(polls: Sequence[Poll]) -> float | None:
     """When QEMU first said that it slows vCPUs down"""
-    return next((p.time for p in progress if p.throttles), None)
+    return next((p.time for p in polls if p.throttles), None)
 
 
 def share(part: float | None, whole: float | None) -> float | None:

@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: what happened when
+# VMs with the stress guest: what happened when
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -8,13 +8,16 @@ import threading
 import time
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
-from guestperf.stressguest import StressGuest
+from stressvm.stressguest import StressGuest
 
 # Two samples within the shortest time that matters, the 20 ms within which a
 # limit may be waited for; and few enough to leave the guest its CPU
 SAMPLE_SECONDS = 0.01
+
+# The statuses of a migration that is over
+ENDED = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Poll:
     """What query-migrate said at one time"""
     time: float
     info: dict[str, Any]
@@ -54,20 +57,24 @@ class Progress:
 class Timeline:
     """All times are as time.monotonic() counts, so comparable"""
     samples: list[Sample] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
+    polls: list[Poll] = field(default_factory=list)
 
 
 class Sampler(threading.Thread):
     """
-    Samples a guest's counters into a timeline for as long as it is entered
+    Adds a guest's counters to @samples for as long as it is entered
 
     It only reads memory, so it sees what happens while QEMU does not answer.
+    The guest is up at the first of @sides. The counters migrate with it, so of
+    several sides the one that runs has the largest.
     """
 
-    def __init__(self, guest: StressGuest, timeline: Timeline):
+    def __init__(self, samples: list[Sample], *sides: StressGuest,
+                 clock: Callable[[], float] = time.monotonic):
         super().__init__(name="sampler", daemon=True)
-        self._guest = guest
-        self._timeline = timeline
+        self._samples = samples
+        self._sides = sides
+        self._clock = clock
         self._done = threading.Event()
 
     def __enter__(self) -> "Sampler":
@@ -79,7 +86,7 @@ class Sampler(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        vcpus = range(self._sides[0].nr_vcpus)
         while not self._done.wait(SAMPLE_SECONDS):
-            self._timeline.samples.append(Sample(
-                time.monotonic(),
-                tuple(vcpu.ops for vcpu in self._guest.vcpus())))
+            self._samples.append(Sample(self._clock(), tuple(
+                max(side.ops(i) for side in self._sides) for i in vcpus)))

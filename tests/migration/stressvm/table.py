@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: figures as text
+# VMs with the stress guest: figures as text
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -8,7 +8,7 @@ import math
 
 from typing import Sequence
 
-from dirtythrottle.measure import Spread
+from stressvm.measure import Spread
 
 
 def number(value: float | None) -> str:

@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: the figures are what they say
+# VMs with the stress guest: the figures are what they say
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -7,8 +7,8 @@
 import math
 import unittest
 
-from dirtythrottle import measure, table
-from dirtythrottle.timeline import Progress, Sample
+from stressvm import measure, table
+from stressvm.timeline import Poll, Sample
 
 
 def steady(rates, seconds=10, interval=0.1):
@@ -78,13 +78,13 @@ class MomentTest(unittest.TestCase):
         self.assertEqual(measure.last_operation(samples), 2)
 
     def test_throttled_since(self):
-        progress = [Progress(1, {}),
-                    Progress(2, {"dirty-limit-throttle-time-per-round": 0}),
-                    Progress(3, {"dirty-limit-throttle-time-per-round": 7}),
-                    Progress(4, {"cpu-throttle-percentage": 20})]
-        self.assertEqual(measure.throttled_since(progress), 3)
-        self.assertEqual(measure.throttled_since(progress[3:]), 4)
-        self.assertIsNone(measure.throttled_since(progress[:2]))
+        polls = [Poll(1, {}),
+                 Poll(2, {"dirty-limit-throttle-time-per-round": 0}),
+                 Poll(3, {"dirty-limit-throttle-time-per-round": 7}),
+                 Poll(4, {"cpu-throttle-percentage": 20})]
+        self.assertEqual(measure.throttled_since(polls), 3)
+        self.assertEqual(measure.throttled_since(polls[3:]), 4)
+        self.assertIsNone(measure.throttled_since(polls[:2]))
 
 
 class FigureTest(unittest.TestCase):

@@ -1,5 +1,5 @@
 #
-# Dirty throttle tests: VMs that migrate, and those that run the stress guest
+# VMs that migrate, and those that run the stress guest
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
@@ -7,15 +7,15 @@
 import os
 import signal
 import sys
-import time
 
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
-from guestperf.stressguest import Role, StressGuest, cmdline, elf_path
 from qemu.machine import QEMUMachine
 from qemu.machine.machine import QEMUMachineError
 
-from dirtythrottle import probe
+from stressvm import probe
+from stressvm.stressguest import Role, StressGuest, cmdline, elf_path
+from stressvm.waiting import wait_until
 
 # 2 x 200 MiB for the vCPUs' regions, and what the guest itself needs
 RAM_MB = 432
@@ -31,24 +31,7 @@ _MEMORY_EJECT = 8
 
 # No command that the tests use may take longer, whatever the machine's load
 QMP_SECONDS = 30
-UP_SECONDS = 30
-
-
-class TimeLimit(Exception):
-    """Something did not happen in the time it may take"""
-
-
-def wait_until(what: str, seconds: float, condition: Callable[[], Any],
-               interval: float = 0.01) -> Any:
-    """Wait until @condition returns something true, and return that"""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise TimeLimit("%s: not within %.1f s" % (what, seconds))
-        time.sleep(interval)
+UP_SECONDS = 60
 
 
 def exit_on_signals() -> None:
@@ -195,6 +178,10 @@ class StressVM(VM):
     def boot(self) -> "StressVM":
         """Launch, and wait until all vCPUs do what their roles say"""
         self.launch()
+        self.wait_at_work()
+        return self
+
+    def wait_at_work(self) -> None:
+        """Wait until all vCPUs of a VM that boots do what their roles say"""
         self.guest.wait_up(UP_SECONDS)
         self.guest.wait_filled(UP_SECONDS)
-        return self

@@ -1,0 +1,51 @@
+#
+# Dirty throttle tests: who slows the guest down, and how
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Sequence
+
+from stressvm import probe
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to slow the guest down during a migration"""
+    name: str
+    # Migration capabilities; a binary must know them all
+    capabilities: Sequence[str] = ()
+    # More of them that it must know, though they stay off
+    knows: Sequence[str] = ()
+    # Migration parameters, before the limit is put into those that take it
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    # The limit is set by command before the migration begins
+    by_command: bool = False
+    # The limit goes into this parameter
+    limit_parameter: str | None = None
+    # The reaper's interval comes from a gear table; see gears-shim.c
+    gears: bool = False
+
+    def works_with(self, binary: str) -> bool:
+        return all(probe.has_capability(binary, name)
+                   for name in (*self.capabilities, *self.knows))
+
+    def all_parameters(self, limit: int | None) -> dict[str, Any]:
+        parameters = dict(self.parameters)
+        if self.limit_parameter and limit is not None:
+            parameters[self.limit_parameter] = limit
+        return parameters
+
+
+NONE = Strategy("no throttle")
+COMMAND = Strategy("limit by command", by_command=True)
+DIRTY_LIMIT = Strategy("dirty-limit", capabilities=("dirty-limit",),
+                       limit_parameter="vcpu_dirty_limit")
+DIRTY_QUOTA = Strategy("dirty-quota", capabilities=("dirty-quota",))
+AUTO_CONVERGE = Strategy("auto-converge", capabilities=("auto-converge",))
+
+REAPER_1S = Strategy("1 s reaper")
+# The table shortens the wait of this series' reaper; others wait otherwise
+REAPER_GEARS = Strategy("gears", knows=("adaptive-reaper",), gears=True)
+REAPER_ADAPTIVE = Strategy("adaptive", capabilities=("adaptive-reaper",))

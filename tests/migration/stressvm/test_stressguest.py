@@ -1,0 +1,81 @@
+#
+# VMs with the stress guest: its roles, and its counters in a file
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+
+import os
+import struct
+import tempfile
+import unittest
+
+from stressvm import stressguest
+from stressvm.stressguest import Role, StressGuest, StressGuestError
+
+
+class RolesTest(unittest.TestCase):
+    def test_there_and_back(self):
+        for word in ("idle", "writer,rate=5,mb=2", "reader,mb=1",
+                     "hot,rate=9,pages=256", "burst,rate=1,mb=2,on=3,off=4",
+                     "wakeups,rate=7", "screen,rate=9,pages=3,remap=1",
+                     "disk,mb=2", "balloon,rate=3,mb=2"):
+            self.assertEqual(Role.parse(word).word(), word)
+
+    def test_bad(self):
+        for word in ("wirter", "writer,size=5", "writer,rate=x", "writer,mb",
+                     "reader,pages=4", "wakeups,mb=1"):
+            with self.assertRaises(StressGuestError, msg=word):
+                Role.parse(word)
+
+
+class MemoryFileTest(unittest.TestCase):
+    """Reading a guest's RAM, here a file that we made up"""
+
+    def setUp(self):
+        file = self.enterContext(tempfile.NamedTemporaryFile())
+        file.truncate(stressguest.COUNTERS + 17 * stressguest.PAGE_SIZE)
+        self.file = file
+        self.guest = self.enterContext(StressGuest(file.name))
+
+    def put(self, offset, *values):
+        self.file.seek(stressguest.COUNTERS + offset)
+        self.file.write(struct.pack("<%dQ" % len(values), *values))
+        self.file.flush()
+
+    def come_up(self):
+        self.put(0, stressguest.MAGIC, 2 << 32 | stressguest.VERSION, 1000,
+                 stressguest.RUNNING, 0)
+        self.put(2 * stressguest.PAGE_SIZE, 2, *range(11, 25), 8)
+        self.guest.wait_up(1)
+
+    def test_block(self):
+        self.come_up()
+        vcpu = self.guest.vcpu(1)
+        self.assertEqual((vcpu.role, vcpu.ops, vcpu.passes, vcpu.errors,
+                          vcpu.max_gap_ns, vcpu.sequence),
+                         ("reader", 14, 15, 16, 20, 8))
+
+    def test_ops(self):
+        self.assertEqual(self.guest.ops(1), 0)
+        self.come_up()
+        self.assertEqual((self.guest.ops(0), self.guest.ops(1)), (0, 14))
+
+    def test_looking_brings_no_page_into_being(self):
+        fd = os.memfd_create("looked-at")
+        try:
+            os.truncate(fd, stressguest.COUNTERS +
+                        17 * stressguest.PAGE_SIZE)
+            with StressGuest("/proc/self/fd/%d" % fd) as guest:
+                self.assertEqual(guest.ops(3), 0)
+            self.assertEqual(os.fstat(fd).st_blocks, 0)
+        finally:
+            os.close(fd)
+
+    def test_epoch(self):
+        self.come_up()
+        self.assertEqual(self.guest.new_epoch(), 23)
+        self.assertEqual(self.guest.epoch, 23)
+
+
+if __name__ == "__main__":
+    unittest.main()
