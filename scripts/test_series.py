@@ -116,6 +116,20 @@ class SeriesTest(unittest.TestCase):
         self.assertEqual(self.git('show', 'series~1:accel/grows.c'), 'one\n')
         self.assertEqual(self.git('show', 'series:accel/grows.c'), 'one\ntwo\n')
 
+    def test_counts_product_lines(self):
+        self.assertIn("2 patches and a cover letter; most product lines, "
+                      "+2 -0, has 'accel: a file that grows'",
+                      self.good('format-series'))
+
+    def test_counts_removed_lines_too(self):
+        for where in '', 'build/qemu-7.2/':
+            self.write(f'{where}accel/grows.c', 'three\nfour\n')
+        self.write('patches/7.2/steps/0002-it-grows.patch',
+                   '--- a/accel/grows.c\n+++ b/accel/grows.c\n'
+                   '@@ -1,2 +1,2 @@\n-one\n-two\n+three\n+four\n')
+        self.assertIn("+2 -2, has 'accel: it grows'",
+                      self.good('format-series'))
+
     def test_step_that_no_longer_fits(self):
         self.write('accel/grows.c', 'one\nthree\n')
         self.bad('format-series', '0002-it-grows.patch')
