@@ -9,8 +9,8 @@ GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
-        $(CHECKS:%=check-%) chaos fuzz bench bench-engine bench-guestperf \
-        series clean distclean
+        $(CHECKS:%=check-%) check-series chaos fuzz bench bench-engine \
+        bench-guestperf series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end, and"
@@ -39,6 +39,8 @@ help:
 	@echo "                (build-asan, build-tsan: build/7.2-asan, build/7.2-tsan, with"
 	@echo "                sanitizers, for scripts/sanitized; 15 minutes each)"
 	@echo "make series     the patches as mails in build/series (20 s)"
+	@echo "                (check-series: build and test after each of them, hours;"
+	@echo "                SERIES_ARGS=\"--from N --to N\" takes some)"
 	@echo "make clean      remove what was built; the source stays"
 	@echo "make distclean  remove build/ as a whole, the fetched source as well"
 
@@ -112,11 +114,15 @@ fuzz:
 series: prepare
 	@scripts/format-series
 
+# No part of `check`: it takes hours.
+check-series: series
+	@$(PYTHON) scripts/check-series $(SERIES_ARGS)
+
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
 	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz \
 	    build/stress-guest build/check build/chaos build/guestperf-short \
-	    build/nested build/series build/series-tree
+	    build/nested build/series build/series-tree build/check-series
 
 distclean:
 	rm -rf build

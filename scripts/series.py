@@ -138,6 +138,30 @@ def share_out(patches):
     return shares
 
 
+# What a reviewer of the code has to read: neither tests nor documentation
+PRODUCT = re.compile(r'(?!tests/|docs/)(.*/)?([^/]*\.([ch]|json)|meson[^/]*)')
+
+
+def product_lines(repo, commit):
+    """How many product lines a commit adds and how many it removes"""
+    numbers = subprocess.run(['git', '-C', repo, 'show', '--format=',
+                              '--numstat', '--no-renames', commit],
+                             check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    added = removed = 0
+    for line in numbers.splitlines():
+        more, less, path = line.split('\t')
+        if PRODUCT.fullmatch(path):
+            added += int(more)
+            removed += int(less)
+    return added, removed
+
+
+def largest(changes):
+    """Of pairs that begin with product_lines(), the one with the most lines"""
+    return max(changes, key=lambda change: sum(change[0]))
+
+
 if __name__ == '__main__':
     for one in read_series():
         if one.has_diff:
