@@ -11,6 +11,9 @@ from typing import Callable
 
 _CHUNK = 256 * 1024
 
+# Much longer than between two events, and shorter than QEMU gets to answer
+_STALL_SECONDS = 5
+
 
 def _shutdown(sock: socket.socket, how: int) -> None:
     try:
@@ -34,6 +37,8 @@ class Channel:
         # Set as long as anything moves
         self._flow = threading.Event()
         self._flow.set()
+        # Ends the latest stall
+        self._healer: threading.Timer | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._sockets: list[socket.socket] = []
@@ -44,9 +49,22 @@ class Channel:
         self._run(self._accept)
 
     def stall(self) -> None:
+        """
+        Until healed, but not for ever
+
+        QEMU 7.2 holds the BQL while it sends the last of the guest, so nobody
+        gets an answer from it meanwhile.
+        """
         self._flow.clear()
+        if self._healer:
+            self._healer.cancel()
+        self._healer = threading.Timer(_STALL_SECONDS, self._flow.set)
+        self._healer.daemon = True
+        self._healer.start()
 
     def heal(self) -> None:
+        if self._healer:
+            self._healer.cancel()
         self._flow.set()
 
     @property
@@ -59,7 +77,7 @@ class Channel:
             self._closed = True
             for sock in self._sockets + [self._listener]:
                 _shutdown(sock, socket.SHUT_RDWR)
-        self._flow.set()
+        self.heal()
         for thread in self._threads:
             thread.join()
         for sock in self._sockets:
