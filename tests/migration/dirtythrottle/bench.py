@@ -84,6 +84,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
                         help="another one; also from $PEERS")
     parser.add_argument("--rows", default="*", metavar="PATTERN,...",
                         help="shell patterns of row names")
+    parser.add_argument("--strategies", default="*", metavar="PATTERN,...",
+                        help="shell patterns of what rows compare, as their"
+                        " columns name it")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true",
                         help="one run of the most telling rows")
@@ -97,7 +100,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parse_peer(text) for text in os.environ.get("PEERS", "").split()]
     except argparse.ArgumentTypeError as error:
         parser.error("PEERS: %s" % error)
-    args.selected = select_rows(args.rows.split(","), args.quick)
+    args.selected = select_rows(args.rows, args.quick)
     if not args.selected:
         parser.error("no row is called '%s', see --list" % args.rows)
     if args.runs < 1:
@@ -107,9 +110,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def select_rows(patterns: Sequence[str], quick: bool) -> list[Row]:
+def select_rows(patterns: str, quick: bool) -> list[Row]:
     return [row for row in ROWS
-            if any(fnmatch.fnmatch(row.name, p) for p in patterns) and
+            if matches(row.name, patterns) and
             (not quick or row.name in QUICK_ROWS)]
 
 
@@ -122,7 +125,11 @@ def run_once(row: Row, column: Column, run: int) -> Result:
     return Result(row.name, column.title, run, figures)
 
 
-def measure_row(row: Row, binaries: Sequence[Binary],
+def matches(name: str, patterns: str) -> bool:
+    return any(fnmatch.fnmatch(name, p) for p in patterns.split(","))
+
+
+def measure_row(row: Row, binaries: Sequence[Binary], strategies: str,
                 runs: int) -> list[Result]:
     """
     All runs of a row, the columns by turns
@@ -130,7 +137,8 @@ def measure_row(row: Row, binaries: Sequence[Binary],
     So a machine that gets slower in between is the same for all of them.
     """
     columns = [Column(binary, strategy) for binary in binaries
-               for strategy in row.strategies_of(binary.path)]
+               for strategy in row.strategies_of(binary.path)
+               if matches(strategy.name, strategies)]
     results = []
     for run in range(runs):
         for column in columns:
@@ -206,7 +214,7 @@ def main(argv: Sequence[str]) -> int:
     for number, row in enumerate(args.selected, 1):
         print("row %d of %d: %s" % (number, len(args.selected), row.title),
               file=sys.stderr, flush=True)
-        of_row = measure_row(row, binaries, args.runs)
+        of_row = measure_row(row, binaries, args.strategies, args.runs)
         if not of_row:
             print("  no binary can do that", file=sys.stderr)
             continue

@@ -17,6 +17,10 @@ FAULTS = {
     "multifd-broken":
         "when a multifd migration is cancelled or its channels break, its "
         "thread may wait in multifd_send_sync_main() for ever",
+    "pause-cancelled":
+        "with pause-before-switchover, a migration that is cancelled when it "
+        "is about to pause stays \"cancelling\": migration_maybe_pause() looks "
+        "at the state before it gives the BQL up, and waits after that",
     "dirty-rate-hotplug":
         "calc-dirty-rate counts vCPUs once and uses the number after some "
         "have come or gone: it writes behind an array",

@@ -37,6 +37,10 @@ _DIRTY_RATE_OVER_SECONDS = 1.5
 
 _SNAPSHOT = "chaos"
 
+# What a VM is that was stopped, also if it was reset since, or if a migration
+# was cancelled while it was being switched over
+_STOPPED = ("paused", "prelaunch", "postmigrate")
+
 # Capabilities that need userfaultfd
 _DEPENDS_ON_HOST = ("postcopy-ram", "background-snapshot")
 
@@ -66,6 +70,8 @@ class Attempt:
     broken: bool = False
     cancelled: bool = False
     postcopy: bool = False
+    # Nobody knows whether the guest will run again if it stays
+    stop_forgotten: bool = False
     seen: dict[str, Any] = field(default_factory=dict)
 
 
@@ -160,6 +166,10 @@ class World:
             raise Broken("launch", "%s\n%s" % (error, text)) from error
         return vm
 
+    @staticmethod
+    def _run_state(vm: Machine) -> str:
+        return vm.command("query-status")["status"]
+
     def _check(self) -> None:
         self.counts["pages"] += self._vm.check()
         self.counts["checks"] += 1
@@ -212,9 +222,12 @@ class World:
     def _do_stop(self) -> None:
         self._vm.command("stop")
         self._vm.stopped = True
+        if self._attempt and self._run_state(self._vm) == "finish-migrate":
+            # QEMU forgets it if it had stopped the VM before, to switch over
+            self._attempt.stop_forgotten = True
 
     def _do_cont(self) -> bool | None:
-        if self._attempt and self._attempt.seen.get("status") not in (
+        if self._attempt and self._vm.migration().get("status") not in (
                 "setup", "active"):
             # It has been switched over, or is being
             return False
@@ -534,7 +547,9 @@ class World:
 
     def _do_cancel(self, stalled: bool) -> bool | None:
         attempt = self._attempt
-        if not attempt or attempt.postcopy or self._must_not_break():
+        if not attempt or attempt.postcopy or self._must_not_break() or (
+                attempt.capabilities["pause-before-switchover"] and
+                self._avoid("pause-cancelled")):
             return self._do_finish()
         if stalled:
             attempt.channel.stall()
@@ -606,8 +621,7 @@ class World:
         def there() -> bool:
             if not dst.is_running():
                 return True
-            return dst.command("query-status")["status"] in ("running",
-                                                             "paused")
+            return self._run_state(dst) in ("running", *_STOPPED)
 
         if attempt.broken:
             # What was on its way may have been lost
@@ -625,11 +639,11 @@ class World:
     def _move(self, dst: Machine) -> None:
         """The guest is at the destination now"""
         src = self._vm
-        src.wait("postmigrate", lambda: src.command(
-            "query-status")["status"] == "postmigrate")
+        src.wait("postmigrate", lambda:
+                 self._run_state(src) == "postmigrate")
         src.check_limits()
         src.check_resources()
-        dst.stopped = dst.command("query-status")["status"] == "paused"
+        dst.stopped = self._run_state(dst) in _STOPPED
         src.broken_off = self._attempt.broken
         self._vm = dst
         src.finish()
@@ -638,14 +652,17 @@ class World:
         """The guest is where it was"""
         vm = self._vm
         if status == "completed":
-            vm.wait("postmigrate", lambda: vm.command(
-                "query-status")["status"] == "postmigrate")
+            vm.wait("postmigrate", lambda:
+                    self._run_state(vm) == "postmigrate")
             vm.command("cont")
             vm.stopped = False
         else:
-            wanted = "paused" if vm.stopped else "running"
-            vm.wait(wanted, lambda: vm.command(
-                "query-status")["status"] == wanted)
+            wanted = _STOPPED if vm.stopped else ("running",)
+            if self._attempt.stop_forgotten:
+                wanted = ("running", *_STOPPED)
+            vm.wait(" or ".join(wanted), lambda:
+                    self._run_state(vm) in wanted)
+            vm.stopped = self._run_state(vm) in _STOPPED
         vm.broken_off = True
 
     @staticmethod
@@ -681,12 +698,11 @@ class World:
         vm.command("migrate", uri="exec:cat >" + path)
         self.counts["migrations"] += 1
         self._until_completed(vm)
-        vm.wait("postmigrate", lambda: vm.command(
-            "query-status")["status"] == "postmigrate")
+        vm.wait("postmigrate", lambda: self._run_state(vm) == "postmigrate")
         dst = self._destination(ring)
         dst.command("migrate-incoming", uri="exec:cat <" + path)
-        dst.wait("arrived", lambda: dst.command("query-status")["status"] in
-                 ("running", "paused"), self._patience.eventually)
+        dst.wait("arrived", lambda: self._run_state(dst) in
+                 ("running", *_STOPPED), self._patience.eventually)
         os.unlink(path)
         dst.stopped = vm.stopped
         self._vm = dst
