@@ -159,9 +159,14 @@ class KvmTest(ComparisonTest):
                              "dirty-quota-auto-converge", "post-copy")
 
     def test_without_a_throttle_it_takes_longer(self):
-        # The writer dirties twice what the link carries, so without one only
-        # an accident can end it before it is cancelled
+        # The writer dirties twice what the link carries, if it has a CPU for
+        # it. Else the migration ends by itself.
+        for progress in self.reports["none"]._progress_history:
+            self.assertIsNone(progress._throttle)
+            self.assertFalse(progress._throttle_pcent)
         none = Figures(self.reports["none"])
+        if none._completed:
+            self.skipTest("the writer was too slow on this busy machine")
         for name in ("dirty-limit", "dirty-quota"):
             self.assertLess(Figures(self.reports[name])._total,
                             none._end - none._begin, name)

@@ -7,10 +7,15 @@
 import os
 import struct
 import tempfile
+import threading
 import unittest
 
 from stressvm import stressguest
 from stressvm.stressguest import Role, StressGuest, StressGuestError
+from stressvm.waiting import TimeLimit
+
+# Where these are in a vCPU's block, in units of 8 bytes
+OPS, PASSES = 4, 5
 
 
 class RolesTest(unittest.TestCase):
@@ -42,6 +47,9 @@ class MemoryFileTest(unittest.TestCase):
         self.file.write(struct.pack("<%dQ" % len(values), *values))
         self.file.flush()
 
+    def put_word(self, vcpu, index, value):
+        self.put((1 + vcpu) * stressguest.PAGE_SIZE + 8 * index, value)
+
     def come_up(self):
         self.put(0, stressguest.MAGIC, 2 << 32 | stressguest.VERSION, 1000,
                  stressguest.RUNNING, 0)
@@ -70,6 +78,27 @@ class MemoryFileTest(unittest.TestCase):
             self.assertEqual(os.fstat(fd).st_blocks, 0)
         finally:
             os.close(fd)
+
+    def test_rate(self):
+        self.come_up()
+        earlier = self.guest.vcpu(1)
+        self.put_word(1, OPS, 24)
+        later = self.guest.vcpu(1)
+        self.assertAlmostEqual(later.rate_since(earlier),
+                               10 / (later.time - earlier.time))
+        for wrong in later, earlier:
+            with self.assertRaises(StressGuestError):
+                wrong.rate_since(later)
+
+    def test_wait_passes(self):
+        """vCPU 0 has no region, so nobody waits for it"""
+        self.come_up()
+        with self.assertRaises(TimeLimit):
+            self.guest.wait_passes(1, 0.1)
+        threading.Timer(0.1, self.put_word, (1, PASSES, 16)).start()
+        self.assertEqual([(vcpu.passes, vcpu.errors)
+                          for vcpu in self.guest.wait_passes(1, 20)],
+                         [(0, 0), (16, 16)])
 
     def test_epoch(self):
         self.come_up()
