@@ -40,17 +40,13 @@ typedef struct DirtyThrottleMigration {
     bool active;
     /* the thread of the migration, while that is active */
     QemuThread thread;
-    /* capabilities, which do not change while it runs */
-    bool dirty_limit;
-    bool dirty_quota;
-    bool auto_converge;
     /* what harvesting had amounted to when it began */
     DirtyReaperInfo reaped_before;
     /* the limit of capability dirty-limit is in force */
     bool limiting;
     /* the shares of capability dirty-quota are in force */
     bool sharing;
-    /* it is left to auto-converge; also read without the lock */
+    /* auto-converge may slow the guest; also read without the lock */
     bool fallback;
     DirtyEngine engine;
     DirtyPool pool;
@@ -69,7 +65,7 @@ typedef struct DirtyThrottle {
      * after the migration object does.
      */
     bool adaptive_reaper;
-    /* any budget is limited; also read without the lock, by vCPU threads */
+    /* any account is limited; also read without the lock, by vCPU threads */
     bool in_service;
 
     /*

@@ -92,9 +92,9 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     stats->rate = pps_to_mbps(dirty_vcpu_rate_pps(v));
     stats->has_limit = limit_mbps != 0;
     stats->limit = limit_mbps;
-    stats->has_quota = dirty_budget_limited(&v->quota);
+    stats->has_quota = dirty_account_limited(&v->share);
     if (stats->has_quota) {
-        stats->quota = pps_to_mbps(v->quota.rate_pps + v->quota.extra_pps);
+        stats->quota = pps_to_mbps(v->share.rate_pps + v->share.extra_pps);
     }
     stats->debt = pages_to_bytes(dirty_vcpu_debt_pages(v));
     stats->penalty_time = (v->paid_ns - vcpu->paid_before_ns) / SCALE_MS;
@@ -106,14 +106,14 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     return stats;
 }
 
-static DirtyThrottleMode query_mode(const DirtyThrottleMigration *m)
+static DirtyThrottleMode query_mode(const DirtyMeans *means)
 {
-    if (m->dirty_quota) {
-        return m->dirty_limit ? DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA
-                              : DIRTY_THROTTLE_MODE_QUOTA;
+    if (means->share) {
+        return means->limit ? DIRTY_THROTTLE_MODE_LIMIT_AND_QUOTA
+                            : DIRTY_THROTTLE_MODE_QUOTA;
     }
-    return m->dirty_limit ? DIRTY_THROTTLE_MODE_LIMIT
-                          : DIRTY_THROTTLE_MODE_NONE;
+    return means->limit ? DIRTY_THROTTLE_MODE_LIMIT
+                        : DIRTY_THROTTLE_MODE_NONE;
 }
 
 static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
@@ -166,9 +166,9 @@ static void query_engine(DirtyThrottle *t, DirtyThrottleInfo *info)
 
     info->phase = phases[e->phase];
     info->phase_time = (get_clock() - e->phase_ns) / SCALE_MS;
-    info->has_reason = e->reason != DIRTY_REASON_NONE;
+    info->has_reason = e->decision.reason != DIRTY_REASON_NONE;
     if (info->has_reason) {
-        info->reason = reasons[e->reason];
+        info->reason = reasons[e->decision.reason];
     }
     info->fallback = m->fallback;
     info->bandwidth = pps_to_mbps(e->link.pps);
@@ -176,7 +176,7 @@ static void query_engine(DirtyThrottle *t, DirtyThrottleInfo *info)
     info->device_rate = pps_to_mbps(e->device_pps);
     info->has_pool = m->sharing;
     info->pool = pages_to_bytes(m->pool.pages);
-    expected_ns = dirty_target_expected_ns(&e->target);
+    expected_ns = dirty_target_expected_ns(&e->iteration);
     info->has_expected_time = expected_ns >= 0;
     info->expected_time = expected_ns / SCALE_MS;
 }
@@ -195,7 +195,7 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
     }
 
     QEMU_LOCK_GUARD(&t->lock);
-    mode = query_mode(&t->migration);
+    mode = query_mode(&t->migration.engine.means);
     if (!t->migration.precopy || (mode == DIRTY_THROTTLE_MODE_NONE &&
                                   !dirty_throttle_adaptive_reaper())) {
         return NULL;

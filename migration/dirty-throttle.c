@@ -27,7 +27,7 @@
 #include "trace.h"
 
 /*
- * How often it is decided what the migration needs, unless the quota interval
+ * How often it is decided what the migration needs, unless dirty-quota-interval
  * is shorter.  The shortest iteration that could do with help lasts longer.
  */
 #define DECIDE_NS (100 * SCALE_MS)
@@ -254,10 +254,10 @@ static bool throttle_update_limits(DirtyThrottle *t)
         }
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         raised |= pps > v->limit.rate_pps;
-        dirty_budget_set_rate(&v->limit, pps, now_ns);
-        if (!t->migration.sharing && dirty_budget_limited(&v->quota)) {
+        dirty_account_set_rate(&v->limit, pps, now_ns);
+        if (!t->migration.sharing && dirty_account_limited(&v->share)) {
             raised = true;
-            dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+            dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
         }
         limited |= mbps != 0;
     }
@@ -309,7 +309,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (t->vcpus[i].v.total_known) {
-            dirty_pool_collect(&m->pool, &t->vcpus[i].v.quota);
+            dirty_pool_collect(&m->pool, &t->vcpus[i].v.share);
         }
     }
     m->rounds++;
@@ -318,14 +318,14 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 
         QEMU_LOCK_GUARD(&vcpu->lock);
         if (vcpu->v.total_known) {
-            paid_pages += dirty_pool_pay(&m->pool, &vcpu->v.quota);
+            paid_pages += dirty_pool_pay(&m->pool, &vcpu->v.share);
         }
     }
     return paid_pages;
 }
 
 /* How long a rate is averaged over.  Called with t->lock held. */
-static int64_t throttle_rate_window_ns(DirtyThrottle *t)
+static int64_t throttle_rate_span_ns(DirtyThrottle *t)
 {
     return t->migration.limiting ?
            throttle_parameters()->x_vcpu_dirty_limit_period * SCALE_MS :
@@ -336,7 +336,7 @@ static int64_t throttle_rate_window_ns(DirtyThrottle *t)
 static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 {
     if (now_ns - t->recorded_ns <
-        throttle_rate_window_ns(t) / DIRTY_RATE_SAMPLES) {
+        throttle_rate_span_ns(t) / DIRTY_RATE_RECORDS) {
         return;
     }
     t->recorded_ns = now_ns;
@@ -347,24 +347,28 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 }
 
 /*
- * Take up auto-converge, or give it back.  All that is done here is to leave
- * the guest's speed to it; it acts at the next dirty sync.  Called with
- * t->lock held.
+ * What has been decided.  Limits and shares follow with the next SET PENALTY;
+ * auto-converge, which is only allowed to act here, at the next dirty sync.
+ * Called with t->lock held.
  */
-static void throttle_set_fallback(DirtyThrottle *t)
+static void throttle_set_decision(DirtyThrottle *t, DirtyDecision decision,
+                                  int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
-    bool fallback = m->auto_converge &&
-                    m->engine.phase == DIRTY_PHASE_CANNOT_HELP;
 
+    if (!m->sharing && decision.share) {
+        dirty_pool_init(&m->pool, now_ns);
+    }
+    m->limiting = decision.limit;
+    m->sharing = decision.share;
     /*
-     * Asked again with every decision, because the migration thread may have
-     * decided to throttle just before.
+     * Stopped with every decision, because the migration thread may have begun
+     * auto-converge just before it was disallowed.
      */
-    if (!fallback && cpu_throttle_active()) {
+    if (!decision.fallback && cpu_throttle_active()) {
         cpu_throttle_stop();
     }
-    qatomic_set(&m->fallback, fallback);
+    qatomic_set(&m->fallback, decision.fallback);
 }
 
 /* What the migration needs from now on.  Called with t->lock held. */
@@ -372,14 +376,15 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
     DirtyEngine *e = &m->engine;
+    const DirtyIteration *it = &e->iteration;
     DirtyVcpuSample vcpus;
+    DirtyDecision decision;
     int64_t period_ns = DECIDE_NS;
-    bool help;
 
     if (!m->active) {
         return;
     }
-    if (m->dirty_quota) {
+    if (e->means.share) {
         period_ns = MIN(period_ns, throttle_parameters()->dirty_quota_interval *
                                    SCALE_MS);
     }
@@ -387,24 +392,14 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
         return;
     }
     vcpus = throttle_sample_vcpus(t);
-    dirty_engine_decide(e, &vcpus, true,
-                        throttle_parameters()->throttle_trigger_threshold,
-                        now_ns);
-    help = e->phase == DIRTY_PHASE_THROTTLING ||
-           e->reason == DIRTY_REASON_FLOOR;
-
-    /* A limit stays once it was needed; a quota is free while it is not. */
-    m->limiting = m->dirty_limit && (m->limiting || help);
-    if (!m->sharing && help && m->dirty_quota) {
-        dirty_pool_init(&m->pool, now_ns);
-    }
-    m->sharing = m->dirty_quota && help;
-    throttle_set_fallback(t);
-    trace_dirty_throttle_decide(e->target.iteration,
-                                e->target.remaining_pages,
-                                e->target.dirtied_pages, e->target.dirty_pps,
-                                e->target.link_pps, e->device_pps,
-                                e->budget_pps, e->phase, e->reason);
+    decision = dirty_engine_decide(e, &vcpus,
+                                   throttle_parameters()->
+                                   throttle_trigger_threshold, now_ns);
+    throttle_set_decision(t, decision, now_ns);
+    trace_dirty_throttle_decide(it->number, it->remaining_pages,
+                                it->dirtied_pages, it->dirty_pps, it->link_pps,
+                                e->device_pps, e->budget_pps, e->phase,
+                                decision.reason);
 }
 
 /* Of all that is logged; what a migration would leave out counts as well. */
@@ -445,9 +440,10 @@ static bool throttle_has_work(DirtyThrottle *t)
 }
 
 /*
- * What is dirtied while nobody looks is never charged.  To be called before
- * there is work, because a vCPU may look once more after there was none.
- * Called with t->lock held.
+ * What is dirtied while nobody looks is never charged: the first look only
+ * tells how many pages there have been.  Called when work comes, not when it
+ * goes, because a vCPU may still look after the last of it is gone.  With
+ * t->lock held.
  */
 static void throttle_forget_if_idle(DirtyThrottle *t)
 {
@@ -582,9 +578,16 @@ void dirty_throttle_migration_begin(void)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
-    bool wanted = migrate_dirty_limit() || migrate_dirty_quota();
+    DirtyMeans means = {
+        .mechanism = dirty_throttle_available(),
+        .limit = migrate_dirty_limit(),
+        .share = migrate_dirty_quota(),
+        .converge = migrate_auto_converge(),
+    };
     DirtyReaperInfo reaped = { 0 };
     DirtyVcpuSample vcpus;
+    DirtyDecision decision;
+    int64_t now_ns;
 
     trace_dirty_throttle_migration("begin");
     if (dirty_throttle_has_rings()) {
@@ -594,32 +597,27 @@ void dirty_throttle_migration_begin(void)
         throttle_forget_if_idle(t);
         *m = (DirtyThrottleMigration) {
             .precopy = true,
-            .active = wanted && t->ops,
-            .dirty_limit = migrate_dirty_limit(),
-            .dirty_quota = migrate_dirty_quota(),
-            .auto_converge = migrate_auto_converge(),
+            .active = means.mechanism && (means.limit || means.share),
             .reaped_before = reaped,
         };
         qemu_thread_get_self(&m->thread);
         throttle_count_from_now(t);
         vcpus = throttle_sample_vcpus(t);
-        dirty_engine_begin(&m->engine, &vcpus, throttle_now_ns());
+        now_ns = throttle_now_ns();
+        decision = dirty_engine_begin(&m->engine, &means, &vcpus, now_ns);
+        throttle_set_decision(t, decision, now_ns);
         if (m->active) {
             throttle_wake_thread(t);
-        } else if (wanted) {
-            /* Nothing tells which vCPU dirties memory, and nothing will. */
-            m->engine.phase = DIRTY_PHASE_CANNOT_HELP;
-            m->engine.reason = DIRTY_REASON_MECHANISM;
-            m->fallback = m->auto_converge;
         }
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
         t->ops->charge_and_kick();
-    } else if (wanted && !migrate_auto_converge()) {
+    } else if (decision.reason == DIRTY_REASON_MECHANISM &&
+               !decision.fallback) {
         warn_report("%s has no effect: it requires KVM with accelerator"
                     " property 'dirty-ring-size' set; auto-converge does not",
-                    migrate_dirty_quota() ? "dirty-quota" : "dirty-limit");
+                    means.share ? "dirty-quota" : "dirty-limit");
     }
 }
 
@@ -649,7 +647,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
     bool has_rings = dirty_throttle_has_rings();
     DirtyVcpuSample vcpus;
 
-    /* Whoever begins and ends it calls this too; nobody else changes it. */
+    /* Only the migration thread changes this, and it is what runs here. */
     if (!t->migration.active) {
         return;
     }

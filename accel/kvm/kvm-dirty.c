@@ -6,7 +6,7 @@
  *
  *   kvm-dirty.c
  *   kvm-dirty-throttle.c  a vCPU looks, pays, sleeps, is kicked
- *   kvm-dirty-quota.c     exits when the budget is used up
+ *   kvm-dirty-quota.c     exits when the quota is used up
  *   kvm-dirty-reaper.c    when rings are harvested
  *   kvm-dirty-ring.c      look, harvest, reset
  *   kvm-dirty-reset.c     write-protect what was harvested
@@ -126,8 +126,8 @@ bool kvm_dirty_vcpu_interrupted(CPUState *cpu)
  *
  * No BQL is needed.  Rings and bitmaps are under kvm_slots_lock(); slots come
  * and go, logging starts and bitmaps are read out under that lock too, so an
- * entry meets either the bitmap it belongs to or none.  A sync gives the lock to
- * others between the batches that it harvests: what is added then, by this
+ * entry meets either the bitmap it belongs to or none.  A sync gives the lock
+ * to others between the batches that it harvests: what is added then, by this
  * harvest or the reaper's, was write-protected again before the lock was given
  * up, so it is as good as harvested by the sync itself.  If the reset was
  * suspect, that is made up for under the same hold of the lock under which the

@@ -1,11 +1,68 @@
 /*
  * Dirty throttle: one step, sample in, decision out
  *
+ * The control law.  A migration sends memory in iterations: all of it in the
+ * first, and in each later one what was dirtied during the one before, until
+ * what is left can be switched over within the downtime limit.
+ *
+ * Estimated, in pages/s:
+ *
+ *   B  the link's bandwidth: sent in a whole window of the sender / its time;
+ *      rises at once, falls slowly, stands still while the link is stuck
+ *                                                                    (link.c)
+ *   d  what devices dirty: found dirty by a sync, less what vCPUs were charged
+ *      for, / time of the iteration; the lower of the last two iterations
+ *   r  the dirty page rate: charged to vCPUs since the last decision / time,
+ *      and d
+ *
+ * Computed from these, f being throttle-trigger-threshold:
+ *
+ *   need     dirtied + r * remaining / B, which is what this iteration will
+ *            leave to the next one, exceeds both what can be switched over and
+ *            f * what this one began with                          (target.c)
+ *   budget   f * (B - d), for all vCPUs together                   (target.c)
+ *   share    budget / number of vCPUs, earned by each as time passes (pool.c)
+ *   pool     what a vCPU earns and does not need; every 10 ms it pays for
+ *            those who are in debt                                   (pool.c)
+ *   penalty  debt / (share + what the pool pays), or debt / limit if that is
+ *            longer; at most 100 ms at a stretch         (account.c, vcpu.c)
+ *
+ * Phases:
+ *
+ *   FIRST_PASS ---> WATCHING <------> THROTTLING
+ *                       ^                 ^
+ *                       +--> CANNOT_HELP <+
+ *
+ *   FIRST_PASS    the second iteration begins              -> WATCHING, and on
+ *   WATCHING      need                                     -> THROTTLING
+ *                 need, and a reason that is still known   -> CANNOT_HELP
+ *   THROTTLING    a reason                                 -> CANNOT_HELP
+ *                 no need, and no penalty for 1 s          -> WATCHING
+ *   CANNOT_HELP   relief                                   -> THROTTLING
+ *                 no need, with DEVICES, and auto-converge
+ *                 does not hide it                         -> WATCHING
+ *
+ *   reason  DEVICES: d > 0.9 * B, at a sync.  FLOOR: for 1 s some vCPUs have
+ *           been as slow as they can get, and r >= B.  MECHANISM: nothing
+ *           tells who dirties memory, from the beginning to the end.
+ *   relief  B is twice what was dirtied when the reason was found; or a whole
+ *           iteration, without auto-converge, did not show the reason.
+ *
+ *                limit             share     auto-converge
+ *   FIRST_PASS   no                no        no
+ *   WATCHING     if it once was    no        no
+ *   THROTTLING   yes               yes       no
+ *   DEVICES      if it once was    no        yes
+ *   FLOOR        yes               yes       yes
+ *   MECHANISM    no                no        yes
+ *
+ * Each of the three only if its capability is enabled.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 #include "engine.h"
 
 /*
@@ -16,8 +73,8 @@
 #define DEVICES_ALONE_PERCENT 90
 
 /*
- * That throttling cannot help is taken back when the link carries so many
- * times what was dirtied then: by far enough that it is not found again at
+ * A reason why throttling cannot help is taken back when the link carries so
+ * many times what was dirtied when it was found: enough not to find it again at
  * once.
  */
 #define RELIEF_FACTOR 2
@@ -33,10 +90,11 @@ void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
     s->at_floor |= dirty_vcpu_at_floor(v, now_ns);
 }
 
-void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                        int64_t now_ns)
+DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
+                                 const DirtyVcpuSample *vcpus, int64_t now_ns)
 {
     *e = (DirtyEngine) {
+        .means = *means,
         .phase = DIRTY_PHASE_FIRST_PASS,
         .phase_ns = now_ns,
         .iteration_ns = now_ns,
@@ -46,15 +104,28 @@ void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         .paid_change_ns = now_ns,
         .paid_ns = vcpus->paid_ns,
     };
+    if (!means->mechanism && (means->limit || means->share)) {
+        e->phase = DIRTY_PHASE_CANNOT_HELP;
+        e->decision.reason = DIRTY_REASON_MECHANISM;
+        e->decision.fallback = means->converge;
+    }
+    return e->decision;
 }
 
 /*
- * An iteration is over.  Does what made throttling helpless still hold?
+ * An iteration is over.  Do the reasons why throttling cannot help still hold?
  *
- * Auto-converge makes vCPUs dirty less, and devices that work for them.  To
- * conclude from that that it is not needed would lift it; it would be found to
- * be needed again, and start anew at its initial percentage.  So nothing is
- * concluded while it acts.
+ * While auto-converge acts, vCPUs dirty less, and so do devices that work for
+ * them.  This must not be taken for a sign that auto-converge is not needed: it
+ * would be lifted, found to be needed again, and start anew at its initial
+ * percentage, in a saw tooth that need not ever end.  So meanwhile nothing that
+ * the guest does takes a reason back.  A guest that gets quiet by itself soon
+ * ends the migration anyway.
+ *
+ * Otherwise it takes a whole iteration in which vCPUs were never at their floor
+ * in vain.  Half of one is not enough: a vCPU that dirties the same set of
+ * pages in each of them has dirtied all of it after a while, and then seems
+ * quiet.
  */
 static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
 {
@@ -77,10 +148,10 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                          uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
                          int64_t now_ns)
 {
-    DirtyTargetSample *t = &e->target;
+    DirtyIteration *it = &e->iteration;
     uint64_t by_vcpus = vcpus->dirtied_pages - e->iteration_dirtied_pages;
-    uint64_t found = to_send_pages > t->remaining_pages ?
-                     to_send_pages - t->remaining_pages : 0;
+    uint64_t found = to_send_pages > it->remaining_pages ?
+                     to_send_pages - it->remaining_pages : 0;
     int64_t took_ns = now_ns - e->iteration_ns;
 
     if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
@@ -93,9 +164,9 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     }
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
-    t->iteration = iteration;
-    t->iteration_pages = to_send_pages;
-    t->remaining_pages = to_send_pages;
+    it->number = iteration;
+    it->begin_pages = to_send_pages;
+    it->remaining_pages = to_send_pages;
     dirty_link_slack(&e->link);
 }
 
@@ -103,24 +174,24 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            uint64_t remaining_pages, uint64_t switchover_pages,
                            int64_t window, int64_t now_ns)
 {
-    DirtyTargetSample *t = &e->target;
+    DirtyIteration *it = &e->iteration;
     uint64_t sent = sent_pages > e->sent_pages ? sent_pages - e->sent_pages
                                                : 0;
-    uint64_t gone = t->remaining_pages > remaining_pages ?
-                    t->remaining_pages - remaining_pages : 0;
+    uint64_t gone = it->remaining_pages > remaining_pages ?
+                    it->remaining_pages - remaining_pages : 0;
 
     /*
-     * What remains also gets less by pages that are found to be zero, and by
-     * those that the guest tells it does not need.
+     * What remains also shrinks by pages that turn out to be zero, and by those
+     * that the guest says it does not need.
      */
     dirty_link_progress(&e->link, sent, gone > sent ? gone - sent : 0, window,
                         now_ns);
     e->sent_pages = sent_pages;
-    t->remaining_pages = remaining_pages;
-    t->switchover_pages = switchover_pages;
+    it->remaining_pages = remaining_pages;
+    it->switchover_pages = switchover_pages;
 }
 
-/* What has been seen of vCPUs at their floor counts from now on. */
+/* From now on vCPUs are watched for being at their floor, or not. */
 static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                int64_t now_ns)
 {
@@ -129,21 +200,43 @@ static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     e->floor_dirtied_pages = vcpus->dirtied_pages;
 }
 
+/*
+ * What a phase means for the guest.
+ *
+ * A limit stays once it was needed: it is a number that somebody chose, and
+ * dirty-limit promises that it holds until the migration ends.  A share is
+ * what the link leaves.  It is lifted as soon as the migration does without.
+ *
+ * Both stay in force with DIRTY_REASON_FLOOR: auto-converge comes on top of
+ * them.  With DIRTY_REASON_DEVICES a share would take everything from vCPUs
+ * for next to nothing.
+ */
 static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
                              DirtyReason reason, const DirtyVcpuSample *vcpus,
                              int64_t now_ns)
 {
+    bool slow_vcpus = phase == DIRTY_PHASE_THROTTLING ||
+                      reason == DIRTY_REASON_FLOOR;
+
     if (e->phase != phase) {
         e->phase_ns = now_ns;
         engine_watch_floor(e, vcpus, now_ns);
     }
     e->phase = phase;
-    e->reason = reason;
+    e->decision = (DirtyDecision) {
+        .limit = e->means.limit && (slow_vcpus || e->decision.limit),
+        .share = e->means.share && slow_vcpus,
+        .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP,
+        .reason = reason,
+    };
 }
 
 /*
- * Is the load hidden by what is done about it, so that it cannot be seen
- * whether the migration would converge without?
+ * Does what is done about the load hide it?  Then the migration is taken to
+ * need help still, because nobody can see whether it would converge without.
+ *
+ * Throttling hides the load as long as some vCPU sleeps for a penalty now and
+ * then, or has not had the time to.
  */
 static bool engine_hides_load(const DirtyEngine *e,
                               const DirtyVcpuSample *vcpus, int64_t now_ns)
@@ -152,21 +245,18 @@ static bool engine_hides_load(const DirtyEngine *e,
     case DIRTY_PHASE_THROTTLING:
         return now_ns - MAX(e->paid_change_ns, e->phase_ns) < DIRTY_SETTLE_NS;
     case DIRTY_PHASE_CANNOT_HELP:
-        return vcpus->converging || e->reason == DIRTY_REASON_FLOOR;
+        return vcpus->converging || e->decision.reason == DIRTY_REASON_FLOOR;
     default:
         return false;
     }
 }
 
 /*
- * Penalties are in force.  If some vCPUs are as slow as they can get for a
- * second, and yet as much is dirtied in it as the link carries, slowing vCPUs
- * does not do it.
+ * Penalties are in force.  If some vCPUs are at their floor for a second, and
+ * yet as much is dirtied in it as the link carries, slowing vCPUs is no help.
  *
- * Rates tell that, not what the iteration leaves: it may have been spoiled
- * before.  And whoever dirties the same pages in each iteration is through
- * with them after a while, so that only a whole iteration without such a
- * second tells the contrary.
+ * The rate in that second tells so.  What the iteration leaves would not: most
+ * of it may have been dirtied before throttling began.
  */
 static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                int64_t now_ns)
@@ -192,11 +282,8 @@ static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
 /* Why throttling vCPUs cannot help, if the migration needs help at all. */
 static DirtyReason engine_find_reason(DirtyEngine *e,
                                       const DirtyVcpuSample *vcpus,
-                                      bool has_mechanism, int64_t now_ns)
+                                      int64_t now_ns)
 {
-    if (!has_mechanism) {
-        return DIRTY_REASON_MECHANISM;
-    }
     if (e->link.pps / RELIEF_FACTOR >= e->helpless_pps) {
         e->devices_alone = false;
         e->floor_in_vain = false;
@@ -205,51 +292,52 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
         return DIRTY_REASON_DEVICES;
     }
     if (e->phase == DIRTY_PHASE_THROTTLING ||
-        e->reason == DIRTY_REASON_FLOOR) {
+        e->decision.reason == DIRTY_REASON_FLOOR) {
         engine_judge_floor(e, vcpus, now_ns);
     }
     return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
 }
 
-void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                         bool has_mechanism, unsigned threshold_percent,
-                         int64_t now_ns)
+DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                                  unsigned threshold_percent, int64_t now_ns)
 {
-    DirtyTargetSample *t = &e->target;
+    DirtyIteration *it = &e->iteration;
     uint64_t new_pages = vcpus->dirtied_pages - e->decided_dirtied_pages;
     int64_t took_ns = now_ns - e->decided_ns;
     DirtyReason reason;
     bool needed;
 
-    if (took_ns < DIRTY_LINK_SPAN_NS) {
-        return;
+    if (took_ns < DIRTY_LINK_SPAN_NS ||
+        e->decision.reason == DIRTY_REASON_MECHANISM) {
+        return e->decision;
     }
-    t->link_pps = e->link.pps;
-    t->threshold_percent = threshold_percent;
-    t->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
+    it->link_pps = e->link.pps;
+    it->threshold_percent = threshold_percent;
+    it->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
-    t->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
+    it->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
                        dirty_rate_pages(e->device_pps,
                                         MAX(now_ns - e->iteration_ns, 0));
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
-    e->budget_pps = dirty_target_budget_pps(t->link_pps, threshold_percent,
+    e->budget_pps = dirty_target_budget_pps(it->link_pps, threshold_percent,
                                             e->device_pps);
     if (vcpus->paid_ns != e->paid_ns) {
         e->paid_ns = vcpus->paid_ns;
         e->paid_change_ns = now_ns;
     }
 
-    if (t->iteration < 2) {
+    if (it->number < 2) {
         engine_set_phase(e, DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
                          now_ns);
-        return;
+        return e->decision;
     }
-    needed = dirty_target_needs_throttle(t) ||
+    needed = dirty_target_needs_throttle(it) ||
              engine_hides_load(e, vcpus, now_ns);
-    reason = needed ? engine_find_reason(e, vcpus, has_mechanism, now_ns)
+    reason = needed ? engine_find_reason(e, vcpus, now_ns)
                     : DIRTY_REASON_NONE;
     engine_set_phase(e, reason ? DIRTY_PHASE_CANNOT_HELP :
                         needed ? DIRTY_PHASE_THROTTLING :
                                  DIRTY_PHASE_WATCHING, reason, vcpus, now_ns);
+    return e->decision;
 }

@@ -22,14 +22,13 @@ typedef enum DirtyPhase {
 } DirtyPhase;
 
 /* Why throttling vCPUs cannot help */
-/* Why throttling vCPUs cannot help */
 typedef enum DirtyReason {
     DIRTY_REASON_NONE,
     /* nothing tells which vCPU dirties memory */
     DIRTY_REASON_MECHANISM,
     /* devices alone dirty as much as the link carries, or nearly so */
     DIRTY_REASON_DEVICES,
-    /* vCPUs are as slow as they can get, and it is not enough */
+    /* vCPUs are at their floor, and it is not enough */
     DIRTY_REASON_FLOOR,
 } DirtyReason;
 
@@ -39,52 +38,77 @@ typedef struct DirtyVcpuSample {
     uint64_t dirtied_pages;
     /* slept by all vCPUs, growing */
     uint64_t paid_ns;
-    /* some are as slow as they can get */
+    /* some are at their floor */
     bool at_floor;
-    /* auto-converge slows them: without it they would dirty more */
+    /* auto-converge slows them, so that they dirty less than they would */
     bool converging;
 } DirtyVcpuSample;
 
-typedef struct DirtyEngine {
-    DirtyPhase phase;
+/* What there is to help a migration with; stays as it is while that runs */
+typedef struct DirtyMeans {
+    /* something tells which vCPU dirties memory; without, no vCPU is slowed */
+    bool mechanism;
+    /* capabilities dirty-limit, dirty-quota and auto-converge */
+    bool limit;
+    bool share;
+    bool converge;
+} DirtyMeans;
+
+/* What is to be done from now on */
+typedef struct DirtyDecision {
+    /* hold each vCPU within the limit of capability dirty-limit */
+    bool limit;
+    /* hold each vCPU within its share of the budget, and run the pool */
+    bool share;
+    /* let auto-converge slow the guest */
+    bool fallback;
+    /* only in DIRTY_PHASE_CANNOT_HELP */
     DirtyReason reason;
+} DirtyDecision;
+
+typedef struct DirtyEngine {
+    DirtyMeans means;
+    DirtyPhase phase;
     /* since when the phase lasts */
     int64_t phase_ns;
+    /* what was decided last */
+    DirtyDecision decision;
     DirtyLink link;
     /* what vCPUs may dirty */
     uint64_t budget_pps;
     /*
-     * What devices dirty: at least, in each of the last two iterations, and in
-     * the last one.  One burst of DMA is no rate.
+     * What devices dirty: the lower rate of the last two iterations, because
+     * one burst of DMA is no rate; and that of the last one
      */
     uint64_t device_pps;
     uint64_t device_latest_pps;
     /*
-     * Why throttling cannot help: devices leave nothing of the link, or vCPUs
-     * got as slow as they can in vain, as last seen at a time; and what was
-     * dirtied then.
+     * Reasons why throttling cannot help, as long as nothing takes them back:
+     * devices leave next to nothing of the link; vCPUs were as slow as they
+     * can get in vain, and when that was last seen.  And what was dirtied when
+     * the latest of them was found.
      */
     bool devices_alone;
     bool floor_in_vain;
     int64_t in_vain_ns;
     uint64_t helpless_pps;
-    /* the latest decision's view of the migration */
-    DirtyTargetSample target;
+    /* as of the last sync, progress and decision */
+    DirtyIteration iteration;
 
-    /* sent when the migration last told */
+    /* what the sender had sent at the last progress */
     uint64_t sent_pages;
-    /* the beginning of the iteration: when, and the counters then */
+    /* when the iteration began, and what vCPUs had been charged by then */
     int64_t iteration_ns;
     uint64_t iteration_dirtied_pages;
-    /* the latest decision */
+    /* when the last decision was made, and what they were charged by then */
     int64_t decided_ns;
     uint64_t decided_dirtied_pages;
-    /* when penalties were last seen to grow, and to what */
+    /* when penalties were last seen to grow, and their sum */
     int64_t paid_change_ns;
     uint64_t paid_ns;
     /*
-     * vCPUs have been at their floor, or not, without a change since then;
-     * what was dirtied by then
+     * Whether some vCPUs are at their floor, since when that has not changed,
+     * and what had been dirtied by then
      */
     bool at_floor;
     int64_t floor_ns;
@@ -95,17 +119,28 @@ typedef struct DirtyEngine {
 void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
                            int64_t now_ns);
 
-/* A migration begins. */
-void dirty_engine_begin(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                        int64_t now_ns);
+/**
+ * dirty_engine_begin: a migration begins
+ *
+ * @means: what may be decided
+ * @vcpus: how vCPUs fare
+ * @now_ns: the time
+ *
+ * Returns: what to do until the first dirty_engine_decide().  That is nothing,
+ * or the fallback if without a mechanism nothing else will ever help.
+ */
+DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
+                                 const DirtyVcpuSample *vcpus, int64_t now_ns);
 
 /**
  * dirty_engine_synced: a new iteration begins
  *
  * Pages found dirty that no vCPU was charged for have been dirtied by devices.
  *
- * @iteration: passes over memory begun, 1 is the first
+ * @iteration: its number; 1 is the first pass over memory
  * @to_send_pages: what the migration has to send now
+ * @vcpus: how vCPUs fare; charged is what this sync has found, and no more
+ * @now_ns: the time
  */
 void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                          uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
@@ -117,8 +152,8 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
  * @sent_pages: sent so far, growing; pages that were zero do not count
  * @remaining_pages: what this iteration still has to send
  * @switchover_pages: what can be sent within the downtime limit
- * @window: tells the spans apart in each of which the sender keeps to its
- *          bandwidth; not 0
+ * @window: as in dirty_link_progress()
+ * @now_ns: the time
  */
 void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            uint64_t remaining_pages, uint64_t switchover_pages,
@@ -128,12 +163,14 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
  * dirty_engine_decide: what to do from now on
  *
  * @vcpus: how vCPUs fare
- * @has_mechanism: it is known which vCPU dirties what
- * @threshold_percent: the share of what is sent that may come back as dirty
- * @now_ns: the time; nothing is decided before some of it has passed
+ * @threshold_percent: throttle-trigger-threshold, how much of what is sent may
+ *                     come back as dirty; 1..100
+ * @now_ns: the time
+ *
+ * Returns: the decision; the last one if less than DIRTY_LINK_SPAN_NS has
+ * passed since
  */
-void dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                         bool has_mechanism, unsigned threshold_percent,
-                         int64_t now_ns);
+DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
+                                  unsigned threshold_percent, int64_t now_ns);
 
 #endif

@@ -5,12 +5,12 @@
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 #include "link.h"
 
 /*
- * pps' = pps - (pps - to_pps) * took / fall, the first step of an exponential
- * decay.  took_ns is cut to half of FALL, and divided by 2^9 to keep the
+ * pps' = pps - (pps - to_pps) * took / fall approximates an exponential decay.
+ * took_ns is cut to half of DIRTY_LINK_FALL_NS, and divided by 2^9 to keep the
  * product with a rate of up to 2^40 below 2^59.
  */
 static void link_fall(DirtyLink *l, uint64_t to_pps, int64_t took_ns)
@@ -20,7 +20,7 @@ static void link_fall(DirtyLink *l, uint64_t to_pps, int64_t took_ns)
     l->pps -= (l->pps - to_pps) * part / (DIRTY_LINK_FALL_NS >> 9);
 }
 
-/* Pages of a window that was too short belong to the next one as well. */
+/* A window that was too short is taken together with the next one. */
 static void link_end_window(DirtyLink *l, int64_t now_ns)
 {
     int64_t span_ns = now_ns - l->from_ns;
@@ -51,7 +51,7 @@ void dirty_link_progress(DirtyLink *l, uint64_t sent_pages,
     if (window == l->window) {
         return;
     }
-    /* Nobody knows when the first one began. */
+    /* Of the first window it is not known when it began. */
     if (l->window) {
         link_end_window(l, now_ns);
     }

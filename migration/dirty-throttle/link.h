@@ -11,10 +11,9 @@
 #define DIRTY_LINK_SPAN_NS 50000000LL
 
 /*
- * How fast a lower bandwidth is believed: an estimate covers most of the way
- * in this time, and all but a twentieth of it in a second.  One slow window is
- * noise, and covers half of the way at most, however long it lasts; a link
- * that got slow stays slow.
+ * How fast a lower bandwidth is believed: the estimate covers most of the way
+ * in this time, and all but a twentieth of it in a second.  One slow window may
+ * be noise, so it covers half of the way at most, however long it lasts.
  */
 #define DIRTY_LINK_FALL_NS 400000000LL
 
@@ -25,10 +24,10 @@
  * window never exceeds what the link carries.
  *
  * A window that does not end tells nothing either.  The sender ends one within
- * 150 ms, or when it has got 64 more pages out.  A link that takes none is
- * stuck, not slow, and no throttling helps it.  So the estimate stays what it
- * was, and with it what the guest may dirty: TCP may take a quarter of an hour
- * to give a link up, and the guest has to live until then.
+ * 150 ms, or with the next 64 pages if those take longer.  A link that takes
+ * none is stuck, not slow, and no throttling helps it.  So the estimate stays
+ * what it was, and with it what the guest may dirty: TCP may take a quarter of
+ * an hour to give a link up, and the guest has to live until then.
  */
 typedef struct DirtyLink {
     /* pages/s, 0: not known yet */
@@ -37,7 +36,7 @@ typedef struct DirtyLink {
     int64_t window;
     /* since when pages are counted, 0: they are not yet */
     int64_t from_ns;
-    /* sent since then, and got rid of without sending anything */
+    /* sent since then, and got rid of without being sent */
     uint64_t sent_pages;
     uint64_t free_pages;
     /* the sender did something else than send */
@@ -52,10 +51,10 @@ typedef struct DirtyLink {
  * guest its speed.
  *
  * What counts is how many dirty pages the link gets rid of: compression and
- * xbzrle get more of them through the same link.  Pages that need no sending
- * do not count, because there may be any number of them in one window and
- * none in the next.  A window with more of these than of others was not spent
- * on sending.
+ * xbzrle get more of them through the same link.  Pages that need no sending,
+ * because they are zero or the guest does not need them any more, do not count:
+ * there may be any number of them in one window and none in the next.  A window
+ * with more of these than of others was not spent on sending.
  *
  * @l: all zero at first
  * @sent_pages: sent since the last call; not counted before the first window
@@ -68,7 +67,7 @@ void dirty_link_progress(DirtyLink *l, uint64_t sent_pages,
                          uint64_t free_pages, int64_t window, int64_t now_ns);
 
 /**
- * dirty_link_slack: there is something else to do in this window than to send
+ * dirty_link_slack: in this window the sender also does something else
  *
  * Such a window tells what the link carries at least, so it makes the
  * estimate rise only.

@@ -5,12 +5,12 @@
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 #include "pace.h"
 
 void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages)
 {
-    /* Half the speed is twice the time; a page in ten seconds is no pace. */
+    /* At half the speed a page takes twice as long.  Beyond 10 s it is none. */
     uint64_t slower = p->ns_per_page * 2;
 
     p->debt_run_ns = pages || !p->debt_run_ns ?
@@ -38,8 +38,8 @@ int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages)
         return p->debt_run_ns;
     }
     /*
-     * The allowance lasts ns_per_page * allow_pages.  Asking first whether
-     * that exceeds the longest look keeps the product small.
+     * The allowance lasts for ns_per_page * allow_pages.  The product does not
+     * overflow, because it is compared with the longest look before.
      */
     if (p->ns_per_page > DIRTY_LOOK_MAX_NS / allow_pages) {
         return 0;

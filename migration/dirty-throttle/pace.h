@@ -33,9 +33,9 @@ typedef struct DirtyPace {
     /* 0: it does not */
     uint64_t ns_per_page;
     /*
-     * How long it runs when it is in debt: DIRTY_LOOK_MIN_NS.  If it dirtied
-     * nothing then, the host may not have let it run at all; it is given
-     * twice as long, and again.
+     * How long it may run when it is in debt: DIRTY_LOOK_MIN_NS at first, and
+     * twice as long after each run that dirtied nothing, because the host may
+     * not have let it run at all.
      */
     int64_t debt_run_ns;
 } DirtyPace;
@@ -60,7 +60,7 @@ void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages);
  *               has a debt
  *
  * Returns: DIRTY_LOOK_MIN_NS..DIRTY_LOOK_MAX_NS; 0 when it dirties so little
- * that it can be left to the throttle thread
+ * that a look of the throttle thread comes early enough
  */
 int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages);
 

@@ -8,22 +8,22 @@
 #include "pool.h"
 
 /*
- * The part that a round has in the average of what a vCPU gets out of the
- * pool.  Rounds are 10 ms apart; what a vCPU is paid is lumpy within a tenth
- * of a second, and steady beyond.
+ * What a vCPU gets out of the pool is averaged over rounds, the latest with a
+ * weight of one in so many.  Rounds are 10 ms apart, and what a vCPU is paid is
+ * lumpy within a tenth of a second, but steady beyond.
  */
 #define EXTRA_WEIGHT 8
 
 void dirty_pool_init(DirtyPool *p, int64_t now_ns)
 {
     *p = (DirtyPool) { .round_ns = now_ns };
-    dirty_budget_init(&p->rest, now_ns);
+    dirty_account_init(&p->remainder, now_ns);
 }
 
-static void pool_take_left(DirtyPool *p, DirtyBudget *b)
+static void pool_take_left(DirtyPool *p, DirtyAccount *a)
 {
-    p->pages = MIN(p->pages + b->left_pages, p->cap_pages);
-    b->left_pages = 0;
+    p->pages = MIN(p->pages + a->left_pages, p->cap_pages);
+    a->left_pages = 0;
 }
 
 void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
@@ -36,37 +36,37 @@ void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
     p->debtors = 0;
     p->slice_pages = 0;
 
-    dirty_budget_set_rate(&p->rest, budget_pps % vcpus, now_ns);
-    dirty_budget_charge(&p->rest, 0, now_ns);
-    pool_take_left(p, &p->rest);
+    dirty_account_set_rate(&p->remainder, budget_pps % vcpus, now_ns);
+    dirty_account_charge(&p->remainder, 0, now_ns);
+    pool_take_left(p, &p->remainder);
 }
 
-void dirty_pool_collect(DirtyPool *p, DirtyBudget *b)
+void dirty_pool_collect(DirtyPool *p, DirtyAccount *a)
 {
-    dirty_budget_set_rate(b, p->share_pps, p->round_ns);
+    dirty_account_set_rate(a, p->share_pps, p->round_ns);
     /* earns up to now; what exceeds the savings is left */
-    dirty_budget_charge(b, 0, p->round_ns);
-    pool_take_left(p, b);
-    p->debtors += dirty_budget_debt_pages(b) > 0;
+    dirty_account_charge(a, 0, p->round_ns);
+    pool_take_left(p, a);
+    p->debtors += dirty_account_debt_pages(a) > 0;
 }
 
-uint64_t dirty_pool_pay(DirtyPool *p, DirtyBudget *b)
+uint64_t dirty_pool_pay(DirtyPool *p, DirtyAccount *a)
 {
     uint64_t paid_pages, paid_pps;
 
-    /* All are collected: what is in the pool is there for this round. */
+    /* All have been collected: the pool holds what this round has to give. */
     if (p->debtors) {
         p->slice_pages = MAX(p->pages / p->debtors, 1);
         p->debtors = 0;
     }
-    paid_pages = MIN(MIN(dirty_budget_debt_pages(b), p->slice_pages),
+    paid_pages = MIN(MIN(dirty_account_debt_pages(a), p->slice_pages),
                      p->pages);
-    dirty_budget_pay(b, paid_pages);
+    dirty_account_pay(a, paid_pages);
     p->pages -= paid_pages;
 
     if (p->elapsed_ns > 0) {
         paid_pps = dirty_pages_rate_pps(paid_pages, p->elapsed_ns);
-        b->extra_pps = (b->extra_pps * (EXTRA_WEIGHT - 1) + paid_pps) /
+        a->extra_pps = (a->extra_pps * (EXTRA_WEIGHT - 1) + paid_pps) /
                        EXTRA_WEIGHT;
     }
     return paid_pages;

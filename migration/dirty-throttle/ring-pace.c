@@ -5,7 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "budget.h"
+#include "account.h"
 #include "ring-pace.h"
 
 /*
@@ -35,7 +35,10 @@
  */
 #define RING_RESERVED_PAGES (64 + 512)
 
-/* It does not rest that is more than a sixteenth beyond where it did. */
+/*
+ * A ring that is more than a sixteenth above where it rested does not rest any
+ * more: its vCPU writes to something new.
+ */
 static bool ring_pace_rests(const DirtyRingPace *p, uint32_t fill)
 {
     return p->rest_pages && fill <= p->rest_pages + p->rest_pages / 16;
@@ -71,14 +74,15 @@ void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
 void dirty_ring_pace_full(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
                           int64_t now_ns)
 {
-    /* A ring has more entries than are reserved, 256 at least. */
+    /* Not all of a ring can be reserved: a quarter of it is left at least. */
     uint32_t reserved = MIN(RING_RESERVED_PAGES, ring_pages / 4 * 3);
 
     p->rest_pages = 0;
     p->put_off_ns = now_ns;
     /*
-     * The fewest count: what the processor has logged may be in it, or not.
-     * Fewer than KVM leaves are what somebody's harvest has left.
+     * The lowest fill counts, as pages that the processor has logged may be in
+     * the ring already, or not yet.  With fewer entries than KVM ever calls
+     * full, somebody has harvested meanwhile.
      */
     if (fill >= ring_pages - reserved) {
         p->full_pages = p->full_pages ? MIN(p->full_pages, fill) : fill;
@@ -121,9 +125,9 @@ bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
         return true;
     }
     /*
-     * A ring that holds twice DIRTY_REAP_MIN_NS gets half full at most until
-     * the next look.  Below a quarter, waiting is safe for it; and what fills
-     * faster will be full at times anyway, but is not harvested for little.
+     * Below a quarter it is not worth it.  A ring that lasts for twice
+     * DIRTY_REAP_MIN_NS gets no more than three quarters full until the next
+     * look.  One that fills faster will be full at times anyway.
      */
     if (fill < dirty_ring_pace_room(p, ring_pages) / 4 ||
         lasts_ns >= DIRTY_REAP_MIN_NS || ring_pace_rests(p, fill)) {

@@ -30,8 +30,8 @@ typedef struct DirtyRingPace {
     /* the fewest entries with which it was full, 0: it has not been */
     uint32_t full_pages;
     /*
-     * It fills no further than this: what is written again and again has
-     * room.  0: nothing of that kind is known.
+     * It rests here: it has filled with all that its vCPU keeps writing to,
+     * and fills no further.  0: it is not known to.
      */
     uint32_t rest_pages;
     /* when a harvest was last put off to find out */
@@ -61,7 +61,7 @@ void dirty_ring_pace_look(DirtyRingPace *p, uint64_t entries, uint32_t fill,
 void dirty_ring_pace_full(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
                           int64_t now_ns);
 
-/* Entries with which the ring is full for all that is known, 1..@ring_pages. */
+/* With how many entries the ring is full, as far as is known: 1..@ring_pages */
 uint32_t dirty_ring_pace_room(const DirtyRingPace *p, uint32_t ring_pages);
 
 /**
@@ -73,13 +73,15 @@ uint32_t dirty_ring_pace_room(const DirtyRingPace *p, uint32_t ring_pages);
  * @age_ns: how long ago it was harvested
  *
  * A full ring stops its vCPU, and a harvest costs a fault for every page that
- * the guest writes again.  So it is due when waiting for the next look could
- * bring it beyond three quarters, but not below one; and when it was not
- * harvested for DIRTY_REAP_MAX_NS, so that a dirty sync finds little to do.
+ * the guest writes again.  So a ring is due when it could get more than three
+ * quarters full until the next look, unless it is less than a quarter full now.
+ * It is also due when it was not harvested for DIRTY_REAP_MAX_NS, so that a
+ * dirty sync finds little to do.  An empty ring is never due.
  *
- * A hot set fills its part of the ring at once, each time that it is harvested,
- * and no more; its rate says that the ring will be full, which is wrong.  So
- * once in a while a harvest is put off to see if the ring rests where it is.
+ * A hot set, which is pages that are written again and again, fills its part of
+ * the ring at once after each harvest, and no more.  The rate of that suggests,
+ * wrongly, that the ring will soon be full.  So once in a while a harvest is
+ * put off to see whether the ring rests at its fill.
  */
 bool dirty_ring_pace_due(DirtyRingPace *p, uint32_t fill, uint32_t ring_pages,
                          int64_t age_ns);

@@ -7,12 +7,12 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_TARGET_H
 #define MIGRATION_DIRTY_THROTTLE_TARGET_H
 
-/* Where an iteration of the migration stands. */
-typedef struct DirtyTargetSample {
+/* Where the migration's present iteration stands */
+typedef struct DirtyIteration {
     /* passes over memory begun; 1 is the first */
-    uint64_t iteration;
+    uint64_t number;
     /* what this iteration had to send when it began */
-    uint64_t iteration_pages;
+    uint64_t begin_pages;
     /* what it still has to send */
     uint64_t remaining_pages;
     /* pages dirtied since it began: what the next one has to send so far */
@@ -23,31 +23,31 @@ typedef struct DirtyTargetSample {
     /* what can be sent within the downtime limit */
     uint64_t switchover_pages;
     /*
-     * throttle-trigger-threshold: the share of what is sent that may come
-     * back as dirty; 1..100
+     * throttle-trigger-threshold: how much of what is sent may be dirtied
+     * meanwhile; 1..100
      */
     unsigned threshold_percent;
-} DirtyTargetSample;
+} DirtyIteration;
 
 /**
  * dirty_target_needs_throttle: will this iteration leave too much behind?
  *
  * The first pass sends everything, whatever the guest does, so throttling it
  * costs the guest and gains nothing.  A later iteration is on a good way when
- * what it leaves can be switched over, or is a small enough part of what it
- * started with that the iterations shrink to nothing.
+ * what it leaves can be switched over, or is no more than threshold_percent of
+ * what it began with: then the iterations shrink to nothing.
  *
  * Returns: true if neither is to be expected at the present rates.  A link
  * whose speed is not known yet (0) gives no reason to throttle.
  */
-bool dirty_target_needs_throttle(const DirtyTargetSample *s);
+bool dirty_target_needs_throttle(const DirtyIteration *it);
 
 /**
  * dirty_target_budget_pps: what vCPUs may dirty
  *
- * What devices dirty has to be sent, whatever vCPUs do.  vCPUs get their share
- * of what that leaves of the link, as if the link were slower by so much.
- * With bandwidth B, threshold f and devices that dirty d, an iteration that
+ * What devices dirty has to be sent, whatever vCPUs do.  So vCPUs get a part of
+ * what that leaves of the link, as if the link were slower by so much.  With
+ * bandwidth B, threshold f and devices that dirty d, an iteration that
  * begins with n pages takes n / B and leaves
  *
  *   n / B * (d + f * (B - d)) = n * (1 - (1 - f) * (1 - d / B))
@@ -56,7 +56,7 @@ bool dirty_target_needs_throttle(const DirtyTargetSample *s);
  * and vCPUs never have to stop for devices.
  *
  * @link_pps: what the link carries
- * @threshold_percent: the share of what is sent that may come back as dirty
+ * @threshold_percent: as above
  * @device_pps: what devices dirty
  *
  * Returns: 0 if devices alone dirty as much as the link carries
@@ -67,11 +67,11 @@ uint64_t dirty_target_budget_pps(uint64_t link_pps, unsigned threshold_percent,
 /**
  * dirty_target_expected_ns: how long until the migration can switch over
  *
- * Supposes that rates stay as they are, and that an iteration leaves no more
- * than its share of what it began with, as throttling sees to.
+ * Supposes that rates stay as they are, and that no iteration leaves more than
+ * it began with.
  *
  * Returns: the time, or -1 if it does not get there
  */
-int64_t dirty_target_expected_ns(const DirtyTargetSample *s);
+int64_t dirty_target_expected_ns(const DirtyIteration *it);
 
 #endif

@@ -10,8 +10,8 @@
 void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns)
 {
     *v = (DirtyVcpu) { .run_from_ns = now_ns };
-    dirty_budget_init(&v->limit, now_ns);
-    dirty_budget_init(&v->quota, now_ns);
+    dirty_account_init(&v->limit, now_ns);
+    dirty_account_init(&v->share, now_ns);
 }
 
 void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
@@ -22,7 +22,7 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     v->fresh_pages = 0;
     v->penalised_ns = 0;
     /* A share belongs to a vCPU that is there. */
-    dirty_budget_set_rate(&v->quota, DIRTY_RATE_UNLIMITED, now_ns);
+    dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
     memset(v->records, 0, sizeof(v->records));
 }
 
@@ -48,39 +48,40 @@ int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
         v->run_from_ns = now_ns;
     }
     /* A debt also gets less where nothing is dirtied any more. */
-    dirty_budget_charge(&v->limit, new_pages, now_ns);
-    dirty_budget_charge(&v->quota, new_pages, now_ns);
+    dirty_account_charge(&v->limit, new_pages, now_ns);
+    dirty_account_charge(&v->share, new_pages, now_ns);
     return dirty_vcpu_penalty_ns(v, now_ns);
 }
 
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
 {
     /*
-     * In debt, but let into the guest after a penalty: it may not have got to
-     * run there yet, or it does not write any more.
+     * A vCPU gets to dirty some pages between two penalties, whatever it owes.
+     * If it has not done so since the last one, the host may not have let it
+     * run yet, or it does not write any more.
      */
     if (v->fresh_pages < DIRTY_RUN_MIN_PAGES && !v->stretch_ns) {
         return 0;
     }
-    return MIN(MAX(dirty_budget_penalty_ns(&v->limit, now_ns),
-                   dirty_budget_penalty_ns(&v->quota, now_ns)),
+    return MIN(MAX(dirty_account_penalty_ns(&v->limit, now_ns),
+                   dirty_account_penalty_ns(&v->share, now_ns)),
                DIRTY_PENALTY_MAX_NS - v->stretch_ns);
 }
 
-/* What both budgets allow, with a debt that is worth a penalty. */
+/* What both accounts allow, up to a debt that is worth a penalty. */
 static int64_t vcpu_allowance(DirtyVcpu *v, int64_t now_ns)
 {
     int64_t allow_pages = INT64_MAX;
 
-    if (dirty_budget_limited(&v->limit)) {
-        allow_pages = dirty_budget_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
-                                             now_ns);
+    if (dirty_account_limited(&v->limit)) {
+        allow_pages = dirty_account_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
+                                              now_ns);
     }
-    if (dirty_budget_limited(&v->quota)) {
+    if (dirty_account_limited(&v->share)) {
         allow_pages = MIN(allow_pages,
-                          dirty_budget_allowance(&v->quota,
-                                                 DIRTY_PENALTY_AIM_NS,
-                                                 now_ns));
+                          dirty_account_allowance(&v->share,
+                                                  DIRTY_PENALTY_AIM_NS,
+                                                  now_ns));
     }
     return allow_pages;
 }
@@ -102,8 +103,8 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
         v->penalties++;
         v->penalised_ns = now_ns;
         /*
-         * Kicks cut a penalty in pieces; all of them together are one.  What
-         * is missing of the longest may be what the pool paid for.
+         * Kicks cut a penalty in pieces; all of them together are one.  The
+         * longest one may end early, because the pool pays meanwhile.
          */
         v->penalty_longest = v->stretch_ns + paid_ns >=
                              DIRTY_PENALTY_MAX_NS / 4 * 3;
@@ -122,8 +123,8 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)
 {
-    return MAX(dirty_budget_debt_pages(&v->limit),
-               dirty_budget_debt_pages(&v->quota));
+    return MAX(dirty_account_debt_pages(&v->limit),
+               dirty_account_debt_pages(&v->share));
 }
 
 void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
@@ -133,18 +134,18 @@ void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
         .dirtied_pages = v->dirtied_pages,
         .paid_ns = v->paid_ns,
     };
-    v->next_record = (v->next_record + 1) % DIRTY_RATE_SAMPLES;
+    v->next_record = (v->next_record + 1) % DIRTY_RATE_RECORDS;
 }
 
 DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
 {
     const DirtyVcpuRecord *last, *first;
 
-    last = &v->records[(v->next_record + DIRTY_RATE_SAMPLES - 1) %
-                       DIRTY_RATE_SAMPLES];
+    last = &v->records[(v->next_record + DIRTY_RATE_RECORDS - 1) %
+                       DIRTY_RATE_RECORDS];
     first = last;
-    for (unsigned n = 0; n < DIRTY_RATE_SAMPLES; n++) {
-        first = &v->records[(v->next_record + n) % DIRTY_RATE_SAMPLES];
+    for (unsigned n = 0; n < DIRTY_RATE_RECORDS; n++) {
+        first = &v->records[(v->next_record + n) % DIRTY_RATE_RECORDS];
         if (first->time_ns) {
             break;
         }
@@ -164,11 +165,11 @@ uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v)
 }
 
 /*
- * The length of penalties tells, not how long the vCPU ran in between, because
- * a busy host takes away from that.
+ * Only the length of penalties tells.  The time between them does not, because
+ * on a busy host the vCPU does not run for all of it.
  */
 bool dirty_vcpu_at_floor(const DirtyVcpu *v, int64_t now_ns)
 {
     return v->penalised_ns && now_ns - v->penalised_ns < DIRTY_SETTLE_NS &&
-           (v->penalty_longest || !dirty_budget_limited(&v->quota));
+           (v->penalty_longest || !dirty_account_limited(&v->share));
 }

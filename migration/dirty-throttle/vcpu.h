@@ -10,7 +10,7 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_VCPU_H
 #define MIGRATION_DIRTY_THROTTLE_VCPU_H
 
-#include "budget.h"
+#include "account.h"
 #include "pace.h"
 
 /*
@@ -20,11 +20,11 @@
  */
 #define DIRTY_RUN_MIN_PAGES 4
 
-/* What is said to be so of late has been so for this long. */
+/* What counts as "of late", and how long something has to last to count */
 #define DIRTY_SETTLE_NS DIRTY_NS_PER_S
 
-/* A rate is the difference between the latest and the oldest of these. */
-#define DIRTY_RATE_SAMPLES 10
+/* Rates are computed from the latest and the oldest of so many records. */
+#define DIRTY_RATE_RECORDS 10
 
 typedef struct DirtyVcpuRecord {
     int64_t time_ns;
@@ -33,37 +33,37 @@ typedef struct DirtyVcpuRecord {
 } DirtyVcpuRecord;
 
 typedef struct DirtyVcpu {
-    /* The ceiling and the share; the one that asks for more time counts. */
-    DirtyBudget limit;
-    DirtyBudget quota;
+    /* Both are charged; the one that asks for the longer penalty counts. */
+    DirtyAccount limit;
+    DirtyAccount share;
     DirtyPace pace;
 
-    /* last total reported; the next one is not charged if it is unknown */
+    /* the last total reported; while there is none, the next is not charged */
     uint64_t total_pages;
     bool total_known;
-    /* charged since it is being watched, and the penalties for that */
+    /* charged since dirty_vcpu_init(), and the penalties for that */
     uint64_t dirtied_pages;
     uint64_t paid_ns;
     uint64_t penalties;
-    /* when the latest penalty ended, 0: none has; was it one of the longest? */
+    /* when the latest penalty ended, 0: none has; if it was a longest one */
     int64_t penalised_ns;
     bool penalty_longest;
-    /* dirtied since the last penalty */
+    /* dirtied since the last penalty ended */
     uint64_t fresh_pages;
     uint64_t ring_full_exits;
 
     /* slept since it last entered the guest */
     int64_t stretch_ns;
     /*
-     * the present run in the guest: since when, pages, and how long it had
-     * lasted when the latest of them were seen
+     * the present run in the guest: when it began, the pages dirtied in it, and
+     * how long it had lasted when the latest of them were seen
      */
     int64_t run_from_ns;
     int64_t run_ns;
     uint64_t run_pages;
 
-    /* records[(next_record + n) % DIRTY_RATE_SAMPLES], oldest first */
-    DirtyVcpuRecord records[DIRTY_RATE_SAMPLES];
+    /* records[(next_record + n) % DIRTY_RATE_RECORDS], oldest first */
+    DirtyVcpuRecord records[DIRTY_RATE_RECORDS];
     unsigned next_record;
 } DirtyVcpu;
 
@@ -80,9 +80,9 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns);
  *               nothing new
  * @now_ns: the time
  *
- * Returns: the penalty to sleep for now; none before DIRTY_RUN_MIN_PAGES were
- * dirtied since the last one, and at most DIRTY_PENALTY_MAX_NS between two
- * times in the guest
+ * Returns: the penalty to sleep for now; 0 as long as less than
+ * DIRTY_RUN_MIN_PAGES were dirtied since the last one.  All penalties between
+ * two times in the guest amount to DIRTY_PENALTY_MAX_NS at most.
  */
 int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns);
 
@@ -116,7 +116,7 @@ int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns);
 /* Whether anything limits the vCPU. */
 static inline bool dirty_vcpu_limited(const DirtyVcpu *v)
 {
-    return dirty_budget_limited(&v->limit) || dirty_budget_limited(&v->quota);
+    return dirty_account_limited(&v->limit) || dirty_account_limited(&v->share);
 }
 
 /* What is owed, as of the last call with a time. */

@@ -10,15 +10,15 @@
 
 #define ROUNDS 5000000
 
-static double bench_exit_ns(uint64_t limit_pps, uint64_t quota_pps)
+static double bench_exit_ns(uint64_t limit_pps, uint64_t share_pps)
 {
     DirtyVcpu v;
     int64_t start_us, now_ns = 0, sum_ns = 0;
     uint64_t total_pages = 0;
 
     dirty_vcpu_init(&v, 0);
-    dirty_budget_set_rate(&v.limit, limit_pps, 0);
-    dirty_budget_set_rate(&v.quota, quota_pps, 0);
+    dirty_account_set_rate(&v.limit, limit_pps, 0);
+    dirty_account_set_rate(&v.share, share_pps, 0);
     start_us = g_get_monotonic_time();
     for (int i = 0; i < ROUNDS; i++) {
         now_ns += 1000 + (i & 1023);
@@ -34,21 +34,21 @@ static double bench_exit_ns(uint64_t limit_pps, uint64_t quota_pps)
 /* A round of the common pool, for each vCPU */
 static double bench_pool_ns(unsigned vcpus)
 {
-    g_autofree DirtyBudget *b = g_new0(DirtyBudget, vcpus);
+    g_autofree DirtyAccount *b = g_new0(DirtyAccount, vcpus);
     int rounds = ROUNDS / vcpus;
     int64_t start_us;
     DirtyPool p;
 
     dirty_pool_init(&p, 0);
     for (unsigned i = 0; i < vcpus; i++) {
-        dirty_budget_init(&b[i], 0);
+        dirty_account_init(&b[i], 0);
     }
     start_us = g_get_monotonic_time();
     for (int r = 1; r <= rounds; r++) {
         dirty_pool_begin(&p, 25000, vcpus, 100000000, r * 10000000LL);
         for (unsigned i = 0; i < vcpus; i++) {
             dirty_pool_collect(&p, &b[i]);
-            dirty_budget_charge(&b[i], i & 7, r * 10000000LL);
+            dirty_account_charge(&b[i], i & 7, r * 10000000LL);
         }
         for (unsigned i = 0; i < vcpus; i++) {
             dirty_pool_pay(&p, &b[i]);
@@ -63,7 +63,7 @@ int main(void)
            bench_exit_ns(DIRTY_RATE_UNLIMITED, DIRTY_RATE_UNLIMITED));
     printf("exit, limit:              %6.1f ns\n",
            bench_exit_ns(25600, DIRTY_RATE_UNLIMITED));
-    printf("exit, limit and quota:    %6.1f ns\n",
+    printf("exit, limit and share:    %6.1f ns\n",
            bench_exit_ns(25600, 12500));
     printf("pool, each of 4 vCPUs:    %6.1f ns a round\n", bench_pool_ns(4));
     printf("pool, each of 1024 vCPUs: %6.1f ns a round\n",

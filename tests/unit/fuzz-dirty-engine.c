@@ -48,18 +48,18 @@ typedef struct Bytes {
     size_t size;
 } Bytes;
 
-/* What happened to a budget since it was limited */
-typedef struct Account {
+/* What happened to an account since it was limited */
+typedef struct Tally {
     int64_t since_ns;
     uint64_t max_pps;
     int64_t charged_pages;
     int64_t pool_paid_pages;
-} Account;
+} Tally;
 
 typedef struct Vcpu {
     DirtyVcpu v;
-    Account limit;
-    Account quota;
+    Tally limit;
+    Tally share;
     /* as its accelerator counts them */
     uint64_t total_pages;
     /* what it dirties while it runs */
@@ -91,14 +91,14 @@ typedef struct Fuzz {
     unsigned rounds;
     int64_t recorded_ns;
 
-    /* what the operator set */
-    bool dirty_quota;
-    bool auto_converge;
-    bool has_mechanism;
+    /* what the operator set; the means are those of the next migration */
+    DirtyMeans means;
     unsigned threshold_percent;
     int64_t interval_ns;
-    bool sharing;
+    DirtyDecision decision;
     bool says_at_floor;
+    /* auto-converge acts when it may */
+    bool converges;
 
     /* the migration */
     uint64_t link_pps;
@@ -111,7 +111,7 @@ typedef struct Fuzz {
     uint64_t sent_pages;
     int64_t window;
 
-    /* all quotas together since they are shared */
+    /* all shares together since there are some */
     uint64_t shared_pps;
     double granted_pages;
     int64_t charged_pages;
@@ -161,31 +161,31 @@ static uint64_t take_rate(Fuzz *f)
 }
 
 /*
- * A budget earns its rate and no more: what was charged, less what the pool
+ * An account earns its rate and no more: what was charged, less what the pool
  * paid, is what it has earned less what is saved, or plus what is owed.
  */
-static void check_account(Fuzz *f, const DirtyBudget *b, Account *a)
+static void check_account(Fuzz *f, const DirtyAccount *a, Tally *t)
 {
     int64_t earned_pages;
 
-    if (!dirty_budget_limited(b)) {
-        *a = (Account) { .since_ns = f->now_ns };
-        g_assert_cmpint(b->balance_pages, ==, 0);
+    if (!dirty_account_limited(a)) {
+        *t = (Tally) { .since_ns = f->now_ns };
+        g_assert_cmpint(a->balance_pages, ==, 0);
         return;
     }
-    a->max_pps = MAX(a->max_pps, b->rate_pps);
-    earned_pages = b->balance_pages + (int64_t)b->left_pages +
-                   a->charged_pages - a->pool_paid_pages;
+    t->max_pps = MAX(t->max_pps, a->rate_pps);
+    earned_pages = a->balance_pages + (int64_t)a->left_pages +
+                   t->charged_pages - t->pool_paid_pages;
     g_assert_cmpfloat(earned_pages, <=,
-                      (double)a->max_pps * (f->latest_ns - a->since_ns) / S *
+                      (double)t->max_pps * (f->latest_ns - t->since_ns) / S *
                       ROUNDING + 1);
-    g_assert_cmpuint(b->earned_frac, <, S);
+    g_assert_cmpuint(a->earned_frac, <, S);
 }
 
 static void check_vcpu(Fuzz *f, Vcpu *c)
 {
     check_account(f, &c->v.limit, &c->limit);
-    check_account(f, &c->v.quota, &c->quota);
+    check_account(f, &c->v.share, &c->share);
 }
 
 /* All that vCPUs and pool have got was earned at the budget's rate. */
@@ -193,31 +193,48 @@ static void check_pool(Fuzz *f)
 {
     int64_t pages = f->charged_pages;
 
-    if (!f->sharing) {
+    if (!f->decision.share) {
         return;
     }
     for (int i = 0; i < VCPUS; i++) {
-        if (dirty_budget_limited(&f->vcpus[i].v.quota)) {
-            pages += f->vcpus[i].v.quota.balance_pages +
-                     (int64_t)f->vcpus[i].v.quota.left_pages;
+        if (dirty_account_limited(&f->vcpus[i].v.share)) {
+            pages += f->vcpus[i].v.share.balance_pages +
+                     (int64_t)f->vcpus[i].v.share.left_pages;
         }
     }
-    pages += f->pool.rest.balance_pages +
-             (int64_t)(f->pool.rest.left_pages + f->pool.pages);
+    pages += f->pool.remainder.balance_pages +
+             (int64_t)(f->pool.remainder.left_pages + f->pool.pages);
     g_assert_cmpfloat(pages, <=, f->granted_pages * ROUNDING + VCPUS + 1);
+}
+
+/* What is in force in which phase, and that a limit stays once it was */
+static void check_decision(Fuzz *f, bool limited)
+{
+    const DirtyMeans *means = &f->engine.means;
+    DirtyDecision d = f->decision;
+    bool cannot_help = f->engine.phase == DIRTY_PHASE_CANNOT_HELP;
+    bool throttles = f->engine.phase == DIRTY_PHASE_THROTTLING ||
+                     d.reason == DIRTY_REASON_FLOOR;
+
+    g_assert_true(cannot_help == (d.reason != DIRTY_REASON_NONE));
+    g_assert_true(d.limit == (means->limit && (limited || throttles)));
+    g_assert_true(d.share == (means->share && throttles));
+    g_assert_true(d.fallback == (means->converge && cannot_help));
+    if (!means->mechanism) {
+        g_assert_false(d.limit || d.share);
+    }
+    seen.phase[f->engine.phase] = true;
+    seen.reason[d.reason] = true;
 }
 
 static void check_engine(Fuzz *f)
 {
     DirtyEngine *e = &f->engine;
 
-    g_assert_true(e->phase == DIRTY_PHASE_CANNOT_HELP ? e->reason : !e->reason);
-    g_assert_cmpuint(e->budget_pps, <=, e->target.link_pps);
-    g_assert_cmpuint(e->target.dirtied_pages, <=, INT64_MAX);
+    g_assert_cmpuint(e->budget_pps, <=, e->iteration.link_pps);
+    g_assert_cmpuint(e->iteration.dirtied_pages, <=, INT64_MAX);
     g_assert_cmpuint(e->link.pps, <=, DIRTY_RATE_MAX_PPS);
-    g_assert_cmpint(dirty_target_expected_ns(&e->target), >=, -1);
-    seen.phase[e->phase] = true;
-    seen.reason[e->reason] = true;
+    g_assert_cmpint(dirty_target_expected_ns(&e->iteration), >=, -1);
 }
 
 static void pass_time(Fuzz *f, int64_t ns)
@@ -241,11 +258,11 @@ static int64_t fuzz_charge(Fuzz *f, Vcpu *c, uint64_t pages)
     int64_t penalty_ns;
 
     c->total_pages += pages;
-    if (c->v.total_known && dirty_budget_limited(&c->v.limit)) {
+    if (c->v.total_known && dirty_account_limited(&c->v.limit)) {
         c->limit.charged_pages += pages;
     }
-    if (c->v.total_known && dirty_budget_limited(&c->v.quota)) {
-        c->quota.charged_pages += pages;
+    if (c->v.total_known && dirty_account_limited(&c->v.share)) {
+        c->share.charged_pages += pages;
         f->charged_pages += pages;
     }
     penalty_ns = dirty_vcpu_charge(&c->v, c->total_pages, f->now_ns);
@@ -278,11 +295,11 @@ static void fuzz_resume(Fuzz *f, Vcpu *c, int64_t paid_ns, bool kicked)
 /* It counts from 0 again, or is not there any more. */
 static void fuzz_forget(Fuzz *f, Vcpu *c)
 {
-    if (dirty_budget_limited(&c->v.quota)) {
-        f->charged_pages -= dirty_budget_debt_pages(&c->v.quota);
+    if (dirty_account_limited(&c->v.share)) {
+        f->charged_pages -= dirty_account_debt_pages(&c->v.share);
     }
     dirty_vcpu_forget(&c->v, f->now_ns);
-    g_assert_cmpint(c->v.quota.balance_pages, ==, 0);
+    g_assert_cmpint(c->v.share.balance_pages, ==, 0);
     c->ring = (DirtyRingPace) { 0 };
     c->total_pages = 0;
     c->entries = 0;
@@ -294,7 +311,7 @@ static void fuzz_forget(Fuzz *f, Vcpu *c)
 
 static void fuzz_set_limit(Fuzz *f, Vcpu *c, uint64_t pps)
 {
-    dirty_budget_set_rate(&c->v.limit, pps, f->now_ns);
+    dirty_account_set_rate(&c->v.limit, pps, f->now_ns);
     check_vcpu(f, c);
 }
 
@@ -305,34 +322,35 @@ static DirtyVcpuSample fuzz_sample(Fuzz *f)
     for (int i = 0; i < VCPUS; i++) {
         dirty_engine_add_vcpu(&sample, &f->vcpus[i].v, f->now_ns);
     }
-    sample.converging = f->auto_converge &&
-                        f->engine.phase == DIRTY_PHASE_CANNOT_HELP;
+    sample.converging = f->converges && f->decision.fallback;
     return sample;
 }
 
-static void fuzz_decide(Fuzz *f)
+static void fuzz_set_decision(Fuzz *f, DirtyDecision decision)
 {
-    DirtyVcpuSample vcpus = fuzz_sample(f);
-    DirtyEngine *e = &f->engine;
-    bool help;
-
-    dirty_engine_decide(e, &vcpus, f->has_mechanism, f->threshold_percent,
-                        f->now_ns);
-    check_engine(f);
-    help = e->phase == DIRTY_PHASE_THROTTLING ||
-           e->reason == DIRTY_REASON_FLOOR;
-    if (!f->sharing && help && f->dirty_quota) {
+    if (!f->decision.share && decision.share) {
         dirty_pool_init(&f->pool, f->now_ns);
         f->granted_pages = 0;
         f->charged_pages = 0;
         f->shared_pps = 0;
     }
-    f->sharing = f->dirty_quota && help;
-    for (int i = 0; i < VCPUS && !f->sharing; i++) {
-        dirty_budget_set_rate(&f->vcpus[i].v.quota, DIRTY_RATE_UNLIMITED,
-                              f->now_ns);
+    f->decision = decision;
+    for (int i = 0; i < VCPUS && !decision.share; i++) {
+        dirty_account_set_rate(&f->vcpus[i].v.share, DIRTY_RATE_UNLIMITED,
+                               f->now_ns);
         check_vcpu(f, &f->vcpus[i]);
     }
+}
+
+static void fuzz_decide(Fuzz *f)
+{
+    DirtyVcpuSample vcpus = fuzz_sample(f);
+    bool limited = f->decision.limit;
+
+    fuzz_set_decision(f, dirty_engine_decide(&f->engine, &vcpus,
+                                             f->threshold_percent, f->now_ns));
+    check_decision(f, limited);
+    check_engine(f);
 }
 
 /* A round of the pool */
@@ -344,14 +362,14 @@ static void fuzz_share(Fuzz *f)
     for (int i = 0; i < VCPUS; i++) {
         plugged += f->vcpus[i].v.total_known;
     }
-    if (!f->sharing || !plugged) {
+    if (!f->decision.share || !plugged) {
         return;
     }
     f->shared_pps = f->engine.budget_pps;
     dirty_pool_begin(p, f->shared_pps, plugged, f->interval_ns, f->now_ns);
     for (int i = 0; i < VCPUS; i++) {
         if (f->vcpus[i].v.total_known) {
-            dirty_pool_collect(p, &f->vcpus[i].v.quota);
+            dirty_pool_collect(p, &f->vcpus[i].v.share);
             g_assert_cmpuint(p->pages, <=, p->cap_pages);
         }
     }
@@ -359,17 +377,17 @@ static void fuzz_share(Fuzz *f)
     f->rounds++;
     for (int i = 0; i < VCPUS; i++) {
         Vcpu *c = &f->vcpus[(f->rounds + i) % VCPUS];
-        uint64_t debt_pages = dirty_budget_debt_pages(&c->v.quota);
+        uint64_t debt_pages = dirty_account_debt_pages(&c->v.share);
         uint64_t pool_pages = p->pages, paid_pages;
 
         if (!c->v.total_known) {
             continue;
         }
-        paid_pages = dirty_pool_pay(p, &c->v.quota);
+        paid_pages = dirty_pool_pay(p, &c->v.share);
         g_assert_cmpuint(paid_pages, ==, pool_pages - p->pages);
         g_assert_cmpuint(paid_pages, ==,
-                         debt_pages - dirty_budget_debt_pages(&c->v.quota));
-        c->quota.pool_paid_pages += paid_pages;
+                         debt_pages - dirty_account_debt_pages(&c->v.share));
+        c->share.pool_paid_pages += paid_pages;
         check_vcpu(f, c);
         seen.pool_paid |= paid_pages;
     }
@@ -379,7 +397,7 @@ static void fuzz_share(Fuzz *f)
 /* A step of the throttle thread, after its looks */
 static void fuzz_step(Fuzz *f)
 {
-    if (f->now_ns - f->recorded_ns >= S / DIRTY_RATE_SAMPLES) {
+    if (f->now_ns - f->recorded_ns >= S / DIRTY_RATE_RECORDS) {
         f->recorded_ns = f->now_ns;
         for (int i = 0; i < VCPUS; i++) {
             dirty_vcpu_record(&f->vcpus[i].v, f->now_ns);
@@ -395,7 +413,9 @@ static void fuzz_begin(Fuzz *f)
 {
     DirtyVcpuSample vcpus = fuzz_sample(f);
 
-    dirty_engine_begin(&f->engine, &vcpus, f->now_ns);
+    fuzz_set_decision(f, dirty_engine_begin(&f->engine, &f->means, &vcpus,
+                                            f->now_ns));
+    check_decision(f, false);
     f->synced_pages = vcpus.dirtied_pages;
     f->iteration = 0;
 }
@@ -534,10 +554,11 @@ static void fuzz_parameters(Fuzz *f)
     Bytes *b = &f->bytes;
     uint8_t bits = take(b);
 
-    f->dirty_quota = bits & 3;
-    f->has_mechanism = bits & 0x1c;
+    f->means.share = bits & 3;
+    f->means.mechanism = bits & 0x1c;
     f->says_at_floor = bits & 32;
-    f->auto_converge = bits & 64;
+    f->means.converge = f->converges = bits & 64;
+    f->means.limit = bits & 128;
     f->threshold_percent = 1 + take(b) % 100;
     f->interval_ns = (1 + take_figure(b, 16) % 1000) * MS;
 }
@@ -618,9 +639,12 @@ static void fuzz_benign_tail(Fuzz *f)
     pass_time(f, f->latest_ns - f->now_ns);
     f->device_pps = 0;
     f->link_pps = TAIL_LINK_PPS;
-    f->has_mechanism = true;
     f->says_at_floor = false;
-    f->auto_converge = false;
+    f->converges = false;
+    if (!f->engine.means.mechanism) {
+        f->means.mechanism = true;
+        fuzz_begin(f);
+    }
     f->iteration = 1;
     for (int i = 0; i < VCPUS; i++) {
         f->vcpus[i].guest_pps = 0;
@@ -644,10 +668,10 @@ static void fuzz_benign_tail(Fuzz *f)
     /* Who writes no more has soon paid for what he wrote. */
     for (int i = 0; i < VCPUS; i++) {
         DirtyVcpu *v = &f->vcpus[i].v;
-        DirtyBudget *b = &v->limit;
-        double ns = (double)dirty_budget_debt_pages(b) * S / b->rate_pps;
+        DirtyAccount *a = &v->limit;
+        double ns = (double)dirty_account_debt_pages(a) * S / a->rate_pps;
 
-        if (dirty_budget_limited(b) && b->rate_pps && ns < CLOCK_MAX_NS / 16) {
+        if (dirty_account_limited(a) && a->rate_pps && ns < CLOCK_MAX_NS / 16) {
             pass_time(f, f->latest_ns - f->now_ns);
             pass_time(f, ns * ROUNDING + 1);
             dirty_vcpu_charge(v, v->total_pages, f->now_ns);
@@ -664,8 +688,7 @@ static void fuzz_one(const uint8_t *data, size_t size)
     f->absurd = take(&f->bytes) % 2;
     f->ring_pages = 4U << take(&f->bytes) % 29;
     f->now_ns = f->latest_ns = S;
-    f->dirty_quota = true;
-    f->has_mechanism = true;
+    f->means = (DirtyMeans) { .mechanism = true, .share = true };
     f->threshold_percent = 50;
     f->interval_ns = 100 * MS;
     f->link_pps = TAIL_LINK_PPS;

@@ -5,7 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/dirty-throttle/budget.h"
+#include "migration/dirty-throttle/account.h"
 #include "migration/dirty-throttle/engine.h"
 
 #define MS 1000000LL
@@ -47,11 +47,18 @@ typedef struct Model {
     uint64_t floor_pps;
     /* all limits together, with dirty-limit instead of dirty-quota */
     uint64_t limit_pps;
+    /* and dirty-quota beside that */
+    bool both;
+    /* nothing tells which vCPU dirties memory */
+    bool no_mechanism;
     /* vCPUs have got so far in debt that all their penalties are the longest */
     bool in_debt;
     Converge converge;
 
+    DirtyDecision decision;
     int64_t now_ns;
+    /* of the sender */
+    int64_t window;
     DirtyVcpuSample vcpus;
     uint64_t iteration;
     uint64_t remaining_pages;
@@ -62,15 +69,22 @@ typedef struct Model {
     bool done;
     /* phases that were seen */
     bool seen[DIRTY_PHASE_CANNOT_HELP + 1];
-    /* how often the verdict changed, and auto-converge was begun */
-    unsigned verdicts;
+    /* how often a reason came or went, and auto-converge was begun */
+    unsigned turns;
     unsigned converge_begun;
 } Model;
 
 static void model_begin(Model *m)
 {
+    DirtyMeans means = {
+        .mechanism = !m->no_mechanism,
+        .limit = m->limit_pps,
+        .share = !m->limit_pps || m->both,
+        .converge = m->converge.enabled,
+    };
+
     m->now_ns = S;
-    dirty_engine_begin(&m->engine, &m->vcpus, m->now_ns);
+    m->decision = dirty_engine_begin(&m->engine, &means, &m->vcpus, m->now_ns);
     m->iteration = 1;
     m->remaining_pages = RAM_PAGES;
     dirty_engine_synced(&m->engine, 1, m->remaining_pages, &m->vcpus,
@@ -85,8 +99,8 @@ static void converge_sync(Model *m)
     if (m->now_ns - c->since_ns <= CONVERGE_PERIOD_NS) {
         return;
     }
-    if (c->enabled && m->engine.phase == DIRTY_PHASE_CANNOT_HELP &&
-        c->dirtied_pages > c->sent_pages / 2 && ++c->high >= 2) {
+    if (m->decision.fallback && c->dirtied_pages > c->sent_pages / 2 &&
+        ++c->high >= 2) {
         c->high = 0;
         m->converge_begun += !c->percent;
         c->percent = c->percent ? MIN(c->percent + CONVERGE_STEP, CONVERGE_MAX)
@@ -109,35 +123,41 @@ static void model_sync(Model *m)
     m->done = m->remaining_pages < SWITCHOVER_PAGES;
 }
 
-static void model_progress(Model *m, int64_t window)
+/* In the window of the sender that there is */
+static void model_progress(Model *m)
 {
     dirty_engine_progress(&m->engine, m->sent_pages, m->remaining_pages,
-                          SWITCHOVER_PAGES, window, m->now_ns);
+                          SWITCHOVER_PAGES, m->window, m->now_ns);
 }
 
-/* What vCPUs dirty in a second, now */
+/* And with this a new one begins. */
+static void model_window(Model *m)
+{
+    m->window = m->now_ns;
+    model_progress(m);
+}
+
+/*
+ * What vCPUs dirty in a second, now: what they would, unless that is more than
+ * what has been decided, or than what throttling can hold them at
+ */
 static uint64_t model_vcpu_pps(Model *m)
 {
-    DirtyEngine *e = &m->engine;
     uint64_t awake_percent = 100 - m->converge.percent;
     uint64_t wanted_pps = m->vcpu_pps * awake_percent / 100;
     uint64_t least_pps = m->floor_pps * awake_percent / 100;
-    bool help = e->phase == DIRTY_PHASE_THROTTLING ||
-                e->reason == DIRTY_REASON_FLOOR;
     uint64_t pps;
 
     if (m->set_pages && m->vcpu_pages >= m->set_pages) {
         wanted_pps = 0;
     }
-
-    if (m->limit_pps) {
-        /* A limit stays once it was needed. */
-        help |= m->seen[DIRTY_PHASE_THROTTLING];
-        pps = help ? MIN(wanted_pps, m->limit_pps) : wanted_pps;
-        m->vcpus.at_floor = pps < wanted_pps;
-    } else {
-        pps = help ? MIN(wanted_pps, MAX(e->budget_pps, least_pps))
-                   : wanted_pps;
+    pps = wanted_pps;
+    if (m->decision.limit) {
+        pps = MIN(pps, m->limit_pps);
+    }
+    m->vcpus.at_floor = pps < wanted_pps && !m->decision.share;
+    if (m->decision.share) {
+        pps = MIN(pps, MAX(m->engine.budget_pps, least_pps));
         m->vcpus.at_floor = pps < wanted_pps && pps == least_pps;
     }
     m->vcpus.at_floor |= m->in_debt;
@@ -153,10 +173,10 @@ static void model_decide(Model *m)
     bool cannot_help = e->phase == DIRTY_PHASE_CANNOT_HELP;
 
     m->vcpus.converging = m->converge.percent;
-    dirty_engine_decide(e, &m->vcpus, true, 50, m->now_ns);
+    m->decision = dirty_engine_decide(e, &m->vcpus, 50, m->now_ns);
     m->seen[e->phase] = true;
-    m->verdicts += cannot_help != (e->phase == DIRTY_PHASE_CANNOT_HELP);
-    if (e->phase != DIRTY_PHASE_CANNOT_HELP) {
+    m->turns += cannot_help != (e->phase == DIRTY_PHASE_CANNOT_HELP);
+    if (!m->decision.fallback) {
         /* as cpu_throttle_stop() does */
         m->converge.percent = 0;
     }
@@ -187,7 +207,7 @@ static void model_step(Model *m)
     m->sent_pages += sent;
     m->converge.sent_pages += sent;
     m->now_ns += 100 * MS;
-    model_progress(m, m->now_ns);
+    model_window(m);
     if (m->remaining_pages < SWITCHOVER_PAGES) {
         model_sync(m);
     }
@@ -285,7 +305,7 @@ static void test_link_is_stuck(void)
     /* half of what the link carries is what was dirtied meanwhile */
     model_run(&m, 1200 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 static void test_throttling_ends_when_not_needed(void)
@@ -320,7 +340,7 @@ static void test_devices_take_their_part(void)
     g_assert_cmpuint(m.engine.budget_pps, ==,
                      (LINK_PPS - m.engine.device_pps) / 2);
     /* and are part of what is dirtied */
-    g_assert_cmpuint(m.engine.target.dirty_pps, >=, LINK_PPS * 54 / 100);
+    g_assert_cmpuint(m.engine.iteration.dirty_pps, >=, LINK_PPS * 54 / 100);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
 }
@@ -343,17 +363,17 @@ static void test_devices_above_the_threshold(void)
     /* vCPUs have something left */
     g_assert_cmpuint(m.engine.budget_pps, >, LINK_PPS / 10);
     /* An iteration leaves 0.7 + 0.5 * 0.3 = 0.85 of what it sends. */
-    while (m.engine.target.iteration_pages > 4 * SWITCHOVER_PAGES) {
-        uint64_t before_pages = m.engine.target.iteration_pages;
+    while (m.engine.iteration.begin_pages > 4 * SWITCHOVER_PAGES) {
+        uint64_t before_pages = m.engine.iteration.begin_pages;
         uint64_t before = m.iteration;
 
         while (m.iteration == before) {
             model_step(&m);
         }
-        g_assert_cmpuint(m.engine.target.iteration_pages, <=,
+        g_assert_cmpuint(m.engine.iteration.begin_pages, <=,
                          before_pages * 9 / 10);
     }
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 static void test_devices_alone_are_too_much(void)
@@ -369,16 +389,16 @@ static void test_devices_alone_are_too_much(void)
     }
     model_run(&m, 20 * S);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_DEVICES);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_DEVICES);
     /* vCPUs did not pay for it */
     g_assert_cmpuint(m.vcpus.paid_ns, ==, 0);
 
-    /* the reason goes, and so does the verdict, with the next sync */
+    /* the reason goes, and with it the phase, with the next sync */
     m.device_pps = 0;
     model_run(&m, 120 * S);
     g_assert_true(m.done);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /* One burst of DMA, larger than all that an iteration sends */
@@ -395,7 +415,7 @@ static void test_devices_burst(void)
     m.device_pps = 0;
     model_run(&m, 120 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
     g_assert_cmpuint(m.engine.device_latest_pps, ==, 0);
 }
 
@@ -415,7 +435,7 @@ static void test_devices_and_a_stuck_link(void)
     }
     model_run(&m, 120 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 static void test_floor(void)
@@ -434,16 +454,16 @@ static void test_floor(void)
     }
     /* that has to last */
     model_run(&m, 500 * MS);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
     model_run(&m, 10 * S);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
     m.link_pps = LINK_PPS;
     model_run(&m, 1500 * MS);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_NONE);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /*
@@ -469,7 +489,7 @@ static void test_floor_that_is_enough(void)
         m.vcpus.paid_ns += 100 * MS;
         model_step(&m);
     }
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 /* What was dirtied before throttling began says nothing about it. */
@@ -489,7 +509,7 @@ static void test_floor_counts_from_throttling_on(void)
     m.vcpus.dirtied_pages += 100 * LINK_PPS;
     model_run(&m, 5 * S);
     g_assert_true(m.seen[DIRTY_PHASE_THROTTLING]);
-    g_assert_cmpuint(m.verdicts, ==, 0);
+    g_assert_cmpuint(m.turns, ==, 0);
 }
 
 /*
@@ -509,11 +529,11 @@ static void check_left_to_auto_converge(Model *m)
         uint64_t helpless_pps = e->helpless_pps;
 
         model_step(m);
-        g_assert_true(!m->verdicts || e->reason == DIRTY_REASON_FLOOR);
+        g_assert_true(!m->turns || m->decision.reason == DIRTY_REASON_FLOOR);
         /* What it leaves is not what there would be without it. */
         g_assert_true(!m->vcpus.converging || e->helpless_pps == helpless_pps);
     }
-    g_assert_cmpuint(m->verdicts, ==, 1);
+    g_assert_cmpuint(m->turns, ==, 1);
     g_assert_cmpuint(m->converge_begun, ==, 1);
     g_assert_true(m->done);
 }
@@ -546,7 +566,7 @@ static void test_limits_and_auto_converge(void)
 
 /*
  * Without auto-converge, what is seen is what is there.  Writers that are
- * through with their set for now do not take the verdict back, those that
+ * through with their set for now do not take the reason back, those that
  * have got slower do.
  */
 static void test_floor_is_reviewed(void)
@@ -558,8 +578,8 @@ static void test_floor_is_reviewed(void)
     while (m.iteration < 20) {
         model_step(&m);
     }
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
-    g_assert_cmpuint(m.verdicts, ==, 1);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpuint(m.turns, ==, 1);
     m.vcpu_pps = LINK_PPS * 6 / 10;
     while (m.iteration < 23) {
         model_step(&m);
@@ -567,7 +587,7 @@ static void test_floor_is_reviewed(void)
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
     model_run(&m, 60 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
 /* Devices that work for vCPUs dirty less when those are slowed. */
@@ -583,10 +603,10 @@ static void test_devices_and_auto_converge(void)
             m.device_pps = (uint64_t)LINK_PPS * percent / 100 *
                            (100 - m.converge.percent) / 100;
             model_step(&m);
-            g_assert_true(!m.verdicts ||
-                          m.engine.reason == DIRTY_REASON_DEVICES);
+            g_assert_true(!m.turns ||
+                          m.decision.reason == DIRTY_REASON_DEVICES);
         }
-        g_assert_cmpuint(m.verdicts, ==, 1);
+        g_assert_cmpuint(m.turns, ==, 1);
         g_assert_cmpuint(m.converge_begun, ==, 1);
         g_assert_true(m.done);
     }
@@ -610,25 +630,181 @@ static void test_auto_converge_is_given_back(void)
     /* what is dirtied has got below that, and is hidden */
     m.link_pps = 3000;
     model_run(&m, 3 * S);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
     m.link_pps = LINK_PPS;
     model_run(&m, S);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
     model_run(&m, 600 * S);
     g_assert_true(m.done);
-    g_assert_cmpuint(m.verdicts, ==, 2);
+    g_assert_cmpuint(m.turns, ==, 2);
 }
 
-static void test_no_mechanism(void)
+/* What comes of the phase, in a migration with both capabilities */
+static void check_decision(Model *m, bool limit, bool share, bool fallback)
 {
-    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
+    g_assert_cmpint(m->decision.limit, ==, limit);
+    g_assert_cmpint(m->decision.share, ==, share);
+    g_assert_cmpint(m->decision.fallback, ==, fallback);
+}
+
+/*
+ * Nothing before it is needed; then limit and share.  The share is lifted when
+ * the migration does without, the limit stays to the end.
+ */
+static void test_limit_stays_share_does_not(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS, .both = true,
+                .limit_pps = 3 * LINK_PPS, .converge.enabled = true };
 
     model_begin(&m);
-    model_run(&m, 6 * S);
-    m.now_ns += 100 * MS;
-    m.vcpus.dirtied_pages += 10000;
-    dirty_engine_decide(&m.engine, &m.vcpus, false, 50, m.now_ns);
-    g_assert_cmpint(m.engine.reason, ==, DIRTY_REASON_MECHANISM);
+    while (m.engine.phase == DIRTY_PHASE_FIRST_PASS) {
+        check_decision(&m, false, false, false);
+        model_step(&m);
+    }
+    while (m.engine.phase != DIRTY_PHASE_THROTTLING) {
+        check_decision(&m, false, false, false);
+        model_step(&m);
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+    }
+    check_decision(&m, true, true, false);
+    m.vcpu_pps = 100;
+    while (m.engine.phase == DIRTY_PHASE_THROTTLING) {
+        check_decision(&m, true, true, false);
+        model_step(&m);
+    }
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_WATCHING);
+    check_decision(&m, true, false, false);
+    m.vcpu_pps = 4 * LINK_PPS;
+    model_run(&m, 500 * MS);
+    check_decision(&m, true, true, false);
+}
+
+/* A migration that converges by itself limits nobody. */
+static void test_nothing_while_watching(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS * 4 / 10, .link_pps = LINK_PPS,
+                .limit_pps = 1, .both = true, .converge.enabled = true };
+
+    model_begin(&m);
+    while (!m.done) {
+        model_step(&m);
+        check_decision(&m, false, false, false);
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+    }
+    g_assert_true(m.seen[DIRTY_PHASE_WATCHING]);
+}
+
+/*
+ * What vCPUs are held at is not enough: it stays in force, auto-converge comes
+ * on top, if it may.
+ */
+static void check_at_the_floor(bool limit, bool share, bool converge)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS,
+                .floor_pps = 3 * LINK_PPS / 2,
+                .limit_pps = limit ? 3 * LINK_PPS / 2 : 0, .both = share,
+                .converge.enabled = converge };
+
+    model_begin(&m);
+    while (m.decision.reason != DIRTY_REASON_FLOOR) {
+        g_assert_false(m.decision.fallback);
+        model_step(&m);
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+    }
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
+    for (int i = 0; i < 50; i++) {
+        check_decision(&m, limit, share, converge);
+        model_step(&m);
+    }
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+}
+
+static void test_floor_keeps_both(void)
+{
+    for (int converge = 0; converge <= 1; converge++) {
+        check_at_the_floor(true, false, converge);
+        check_at_the_floor(false, true, converge);
+        check_at_the_floor(true, true, converge);
+    }
+}
+
+/* Devices alone are too much: the share goes, a limit that was needed stays. */
+static void check_devices(bool converge)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS, .both = true,
+                .limit_pps = 3 * LINK_PPS, .converge.enabled = converge };
+
+    model_begin(&m);
+    while (m.engine.phase != DIRTY_PHASE_THROTTLING) {
+        model_step(&m);
+    }
+    m.device_pps = 2 * LINK_PPS;
+    while (m.engine.phase == DIRTY_PHASE_THROTTLING) {
+        check_decision(&m, true, true, false);
+        model_step(&m);
+        g_assert_cmpint(m.now_ns, <, 600 * S);
+    }
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_DEVICES);
+    check_decision(&m, true, false, converge);
+}
+
+static void test_devices_lift_shares(void)
+{
+    check_devices(false);
+    check_devices(true);
+}
+
+/*
+ * Without a mechanism only auto-converge helps, from the first sync on, and
+ * whatever is seen.
+ */
+static void test_no_mechanism(void)
+{
+    for (int converge = 0; converge <= 1; converge++) {
+        Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                    .limit_pps = LINK_PPS / 2, .both = true,
+                    .no_mechanism = true, .converge.enabled = converge };
+
+        model_begin(&m);
+        for (int i = 0; i < 100; i++) {
+            g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
+            g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_MECHANISM);
+            check_decision(&m, false, false, converge);
+            model_step(&m);
+        }
+    }
+}
+
+/* Who enabled neither dirty-limit nor dirty-quota is told nothing. */
+static void test_no_capability(void)
+{
+    DirtyMeans means = { .converge = true };
+    DirtyVcpuSample vcpus = { 0 };
+    DirtyDecision decision;
+    DirtyEngine e;
+
+    decision = dirty_engine_begin(&e, &means, &vcpus, S);
+    g_assert_false(decision.fallback);
+    g_assert_cmpint(decision.reason, ==, DIRTY_REASON_NONE);
+    g_assert_cmpint(e.phase, !=, DIRTY_PHASE_CANNOT_HELP);
+}
+
+/* A span too short to tell a rate from a burst decides nothing. */
+static void test_decision_stands(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS * 4 / 10, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    while (m.engine.phase != DIRTY_PHASE_WATCHING) {
+        model_step(&m);
+    }
+    m.vcpus.dirtied_pages += RAM_PAGES;
+    m.now_ns += DIRTY_LINK_SPAN_NS - 1;
+    model_decide(&m);
+    check_decision(&m, false, false, false);
+    m.now_ns++;
+    model_decide(&m);
+    check_decision(&m, false, true, false);
 }
 
 /* Memory that was never touched goes over the link for next to nothing. */
@@ -645,7 +821,7 @@ static void test_zero_pages_are_no_bandwidth(void)
         m.now_ns += 100 * MS;
         m.remaining_pages -= 3500;
         m.sent_pages += real;
-        model_progress(&m, m.now_ns);
+        model_window(&m);
         g_assert_cmpuint(e->link.pps, <=, LINK_PPS);
     }
     g_assert_cmpuint(e->link.pps, >, LINK_PPS / 2);
@@ -664,7 +840,7 @@ static void test_zero_pages_left_by_the_first_pass(void)
     model_run(&m, (RAM_PAGES - SWITCHOVER_PAGES) * S / LINK_PPS - 100 * MS);
     g_assert_cmpuint(m.iteration, ==, 1);
     m.remaining_pages = SWITCHOVER_PAGES - 1;
-    model_progress(&m, e->link.window);
+    model_progress(&m);
     m.dirtied_pages = RAM_PAGES / 2;
     model_sync(&m);
     for (int i = 0; i < 20; i++) {
@@ -710,12 +886,13 @@ static void test_free_page_hints(void)
 static void test_bursts(void)
 {
     DirtyEngine e;
+    DirtyMeans means = { .mechanism = true, .share = true };
     DirtyVcpuSample vcpus = { 0 };
     uint64_t remaining_pages = 20000, sent_pages = 0, iteration = 1;
     int64_t window = S, now_ns = window + 80 * MS;
     unsigned windows = 0;
 
-    dirty_engine_begin(&e, &vcpus, now_ns);
+    dirty_engine_begin(&e, &means, &vcpus, now_ns);
     dirty_engine_synced(&e, 1, remaining_pages, &vcpus, now_ns);
     while (windows < 1000) {
         uint64_t share_pages = LINK_PPS / 10;
@@ -742,7 +919,7 @@ static void test_bursts(void)
         windows++;
         dirty_engine_progress(&e, sent_pages, remaining_pages, 0, window,
                               now_ns);
-        dirty_engine_decide(&e, &vcpus, true, 50, now_ns);
+        dirty_engine_decide(&e, &vcpus, 50, now_ns);
         g_assert_cmpuint(e.link.pps, <=, LINK_PPS);
     }
     g_assert_cmpuint(e.link.pps, >, LINK_PPS * 9 / 10);
@@ -758,7 +935,7 @@ static void test_a_long_sync(void)
     g_assert_cmpuint(m.remaining_pages, ==, SWITCHOVER_PAGES);
     for (int i = 0; i < 20; i++) {
         m.now_ns += 100 * MS;
-        dirty_engine_decide(&m.engine, &m.vcpus, true, 50, m.now_ns);
+        dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
     }
     model_sync(&m);
     model_step(&m);
@@ -792,7 +969,7 @@ static void test_compression(void)
         m.now_ns += 100 * MS;
         m.remaining_pages -= LINK_PPS * 3 / 10;
         m.sent_pages += LINK_PPS * 3 / 10;
-        model_progress(&m, m.now_ns);
+        model_window(&m);
     }
     g_assert_cmpuint(m.engine.link.pps, ==, 3 * LINK_PPS);
 }
@@ -808,7 +985,7 @@ static void test_sample(void)
     v.paid_ns = 7;
     dirty_engine_add_vcpu(&s, &v, S);
     g_assert_false(s.at_floor);
-    dirty_budget_set_rate(&v.quota, 1, 0);
+    dirty_account_set_rate(&v.share, 1, 0);
     dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, S);
     dirty_engine_add_vcpu(&s, &v, S);
     dirty_vcpu_init(&v, 0);
@@ -820,19 +997,19 @@ static void test_sample(void)
 
 static void test_expected_time(void)
 {
-    DirtyTargetSample s = {
-        .iteration = 2, .iteration_pages = 100000, .remaining_pages = 100000,
+    DirtyIteration it = {
+        .number = 2, .begin_pages = 100000, .remaining_pages = 100000,
         .link_pps = 25000, .dirty_pps = 12500, .switchover_pages = 7500,
         .threshold_percent = 50,
     };
-    int64_t ns = dirty_target_expected_ns(&s);
+    int64_t ns = dirty_target_expected_ns(&it);
 
     /* 4 + 2 + 1 + 0.5 s, then 6250 pages: 0.25 s */
     g_assert_cmpint(ns / MS, ==, 7750);
-    s.dirty_pps = 25000;
-    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
-    s.link_pps = 0;
-    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
+    it.dirty_pps = 25000;
+    g_assert_cmpint(dirty_target_expected_ns(&it), ==, -1);
+    it.link_pps = 0;
+    g_assert_cmpint(dirty_target_expected_ns(&it), ==, -1);
 }
 
 /* An iteration that has not begun yet has dirtied nothing. */
@@ -852,8 +1029,8 @@ static void test_clock_goes_back(void)
     model_sync(&m);
     g_assert_cmpuint(m.engine.device_pps, >, 0);
     m.now_ns -= 100 * MS;
-    dirty_engine_decide(&m.engine, &m.vcpus, true, 50, m.now_ns);
-    g_assert_cmpuint(m.engine.target.dirtied_pages, ==, 0);
+    dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
+    g_assert_cmpuint(m.engine.iteration.dirtied_pages, ==, 0);
 }
 
 int main(int argc, char **argv)
@@ -897,7 +1074,17 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/floor/given-back",
                     test_auto_converge_is_given_back);
     g_test_add_func("/dirty-engine/sample", test_sample);
-    g_test_add_func("/dirty-engine/no-mechanism", test_no_mechanism);
+    g_test_add_func("/dirty-engine/decision/limit-stays",
+                    test_limit_stays_share_does_not);
+    g_test_add_func("/dirty-engine/decision/watching",
+                    test_nothing_while_watching);
+    g_test_add_func("/dirty-engine/decision/floor", test_floor_keeps_both);
+    g_test_add_func("/dirty-engine/decision/devices",
+                    test_devices_lift_shares);
+    g_test_add_func("/dirty-engine/decision/no-mechanism", test_no_mechanism);
+    g_test_add_func("/dirty-engine/decision/no-capability",
+                    test_no_capability);
+    g_test_add_func("/dirty-engine/decision/stands", test_decision_stands);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);
     g_test_add_func("/dirty-engine/clock-back", test_clock_goes_back);
     return g_test_run();

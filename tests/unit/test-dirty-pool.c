@@ -15,17 +15,17 @@
 typedef struct TestVM {
     DirtyPool pool;
     unsigned nr;
-    DirtyBudget *vcpus;
+    DirtyAccount *vcpus;
     int64_t now_ns;
     unsigned rounds;
 } TestVM;
 
 static void vm_init(TestVM *vm, unsigned nr)
 {
-    *vm = (TestVM) { .nr = nr, .vcpus = g_new0(DirtyBudget, nr) };
+    *vm = (TestVM) { .nr = nr, .vcpus = g_new0(DirtyAccount, nr) };
     dirty_pool_init(&vm->pool, 0);
     for (unsigned i = 0; i < nr; i++) {
-        dirty_budget_init(&vm->vcpus[i], 0);
+        dirty_account_init(&vm->vcpus[i], 0);
     }
 }
 
@@ -47,10 +47,10 @@ static uint64_t vcpu_runs(TestVM *vm, unsigned i, uint64_t demand_pps)
 {
     uint64_t pages = dirty_rate_pages(demand_pps, ROUND_NS);
 
-    if (dirty_budget_penalty_ns(&vm->vcpus[i], vm->now_ns)) {
+    if (dirty_account_penalty_ns(&vm->vcpus[i], vm->now_ns)) {
         return 0;
     }
-    dirty_budget_charge(&vm->vcpus[i], pages, vm->now_ns);
+    dirty_account_charge(&vm->vcpus[i], pages, vm->now_ns);
     return pages;
 }
 
@@ -82,7 +82,7 @@ static void test_unused_shares_are_used(void)
     g_assert_cmpuint(vm.vcpus[3].extra_pps, <=, 9000);
     /* and sleeps accordingly */
     vm.vcpus[3].balance_pages = -100;
-    g_assert_cmpint(dirty_budget_penalty_ns(&vm.vcpus[3], vm.now_ns), <=,
+    g_assert_cmpint(dirty_account_penalty_ns(&vm.vcpus[3], vm.now_ns), <=,
                     100 * 1000 * MS / 8500);
     /* and what it is ahead by at the end is one round of its demand */
     g_assert_cmpuint(got[3], <=, 100000 + 10000 + 1000);
@@ -177,15 +177,15 @@ static void test_nothing_is_minted(void)
             }
             if (g_test_rand_int_range(0, 20) == 0) {
                 /* one goes, with its debt and what it left; another comes */
-                charged -= dirty_budget_debt_pages(&vm.vcpus[i]);
-                dirty_budget_init(&vm.vcpus[i], vm.now_ns);
+                charged -= dirty_account_debt_pages(&vm.vcpus[i]);
+                dirty_account_init(&vm.vcpus[i], vm.now_ns);
             }
             if (g_test_rand_int_range(0, 20) == 0) {
                 unsigned nr = 1 + g_test_rand_int_range(0, max);
 
                 for (unsigned gone = nr; gone < vm.nr; gone++) {
-                    charged -= dirty_budget_debt_pages(&vm.vcpus[gone]);
-                    dirty_budget_init(&vm.vcpus[gone], vm.now_ns);
+                    charged -= dirty_account_debt_pages(&vm.vcpus[gone]);
+                    dirty_account_init(&vm.vcpus[gone], vm.now_ns);
                 }
                 vm.nr = nr;
             }
@@ -198,10 +198,10 @@ static void test_nothing_is_minted(void)
 
             i %= vm.nr;
             if (g_test_rand_bit() &&
-                !dirty_budget_penalty_ns(&vm.vcpus[i], vm.now_ns)) {
+                !dirty_account_penalty_ns(&vm.vcpus[i], vm.now_ns)) {
                 uint64_t pages = g_test_rand_int_range(0, 2000);
 
-                dirty_budget_charge(&vm.vcpus[i], pages, vm.now_ns);
+                dirty_account_charge(&vm.vcpus[i], pages, vm.now_ns);
                 charged += pages;
             }
         }
@@ -213,12 +213,12 @@ static void test_nothing_is_minted(void)
 static void test_large_slices(void)
 {
     const uint64_t pages = 1ULL << 35;
-    DirtyBudget idle, debtor;
+    DirtyAccount idle, debtor;
     DirtyPool p;
 
     dirty_pool_init(&p, 0);
-    dirty_budget_init(&idle, 0);
-    dirty_budget_init(&debtor, 0);
+    dirty_account_init(&idle, 0);
+    dirty_account_init(&debtor, 0);
     for (int round = 1; round <= 2; round++) {
         dirty_pool_begin(&p, 2 * pages, 2, DIRTY_NS_PER_S,
                          round * DIRTY_NS_PER_S);
@@ -226,7 +226,7 @@ static void test_large_slices(void)
         dirty_pool_collect(&p, &debtor);
         dirty_pool_pay(&p, &idle);
         dirty_pool_pay(&p, &debtor);
-        dirty_budget_charge(&debtor, 4 * pages, round * DIRTY_NS_PER_S);
+        dirty_account_charge(&debtor, 4 * pages, round * DIRTY_NS_PER_S);
     }
     g_assert_cmpuint(debtor.extra_pps, >, pages / 2 / 8);
     g_assert_cmpuint(debtor.extra_pps, <=, pages);

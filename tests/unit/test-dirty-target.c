@@ -5,13 +5,13 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/dirty-throttle/budget.h"
+#include "migration/dirty-throttle/account.h"
 #include "migration/dirty-throttle/target.h"
 
 /* The second pass over 200 MiB at 100 MB/s has just begun. */
-static const DirtyTargetSample second_pass = {
-    .iteration = 2,
-    .iteration_pages = 51200,
+static const DirtyIteration second_pass = {
+    .number = 2,
+    .begin_pages = 51200,
     .remaining_pages = 51200,
     .link_pps = 24414,
     .switchover_pages = 7324,
@@ -20,59 +20,59 @@ static const DirtyTargetSample second_pass = {
 
 static void test_writer_beyond_the_link(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
-    s.dirty_pps = 50000;
-    g_assert_true(dirty_target_needs_throttle(&s));
+    it.dirty_pps = 50000;
+    g_assert_true(dirty_target_needs_throttle(&it));
 }
 
 static void test_not_in_the_first_pass(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
-    s.iteration = 1;
-    s.dirty_pps = 50000;
-    s.dirtied_pages = 51200;
-    g_assert_false(dirty_target_needs_throttle(&s));
+    it.number = 1;
+    it.dirty_pps = 50000;
+    it.dirtied_pages = 51200;
+    g_assert_false(dirty_target_needs_throttle(&it));
 }
 
 static void test_not_when_it_converges(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
     /* 40 % of what the link carries */
-    s.dirty_pps = 9765;
-    g_assert_false(dirty_target_needs_throttle(&s));
+    it.dirty_pps = 9765;
+    g_assert_false(dirty_target_needs_throttle(&it));
     /* just below, and just above half of it */
-    s.dirty_pps = 12100;
-    g_assert_false(dirty_target_needs_throttle(&s));
-    s.dirty_pps = 12300;
-    g_assert_true(dirty_target_needs_throttle(&s));
+    it.dirty_pps = 12100;
+    g_assert_false(dirty_target_needs_throttle(&it));
+    it.dirty_pps = 12300;
+    g_assert_true(dirty_target_needs_throttle(&it));
 }
 
 static void test_not_when_the_rest_can_be_switched_over(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
     /* the iteration is short, all it leaves fits into the downtime */
-    s.iteration_pages = 8000;
-    s.remaining_pages = 2000;
-    s.dirtied_pages = 5000;
-    s.dirty_pps = 20000;
-    g_assert_false(dirty_target_needs_throttle(&s));
-    s.dirtied_pages = 6000;
-    g_assert_true(dirty_target_needs_throttle(&s));
+    it.begin_pages = 8000;
+    it.remaining_pages = 2000;
+    it.dirtied_pages = 5000;
+    it.dirty_pps = 20000;
+    g_assert_false(dirty_target_needs_throttle(&it));
+    it.dirtied_pages = 6000;
+    g_assert_true(dirty_target_needs_throttle(&it));
 }
 
 static void test_already_too_much(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
-    s.dirtied_pages = 25601;
-    s.remaining_pages = 0;
-    g_assert_true(dirty_target_needs_throttle(&s));
-    s.dirtied_pages = 25600;
-    g_assert_false(dirty_target_needs_throttle(&s));
+    it.dirtied_pages = 25601;
+    it.remaining_pages = 0;
+    g_assert_true(dirty_target_needs_throttle(&it));
+    it.dirtied_pages = 25600;
+    g_assert_false(dirty_target_needs_throttle(&it));
 }
 
 /* vCPUs get half of what devices leave, and devices leave something. */
@@ -92,18 +92,18 @@ static void test_budget(void)
 
 static void test_unknown_link(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
-    s.link_pps = 0;
-    s.dirty_pps = UINT64_MAX;
-    g_assert_false(dirty_target_needs_throttle(&s));
+    it.link_pps = 0;
+    it.dirty_pps = UINT64_MAX;
+    g_assert_false(dirty_target_needs_throttle(&it));
 }
 
 static void test_large(void)
 {
-    DirtyTargetSample s = {
-        .iteration = 2,
-        .iteration_pages = 1ULL << 35,
+    DirtyIteration it = {
+        .number = 2,
+        .begin_pages = 1ULL << 35,
         .remaining_pages = 1ULL << 35,
         .link_pps = 1ULL << 28,
         .switchover_pages = 1ULL << 26,
@@ -111,31 +111,31 @@ static void test_large(void)
         .dirty_pps = (1ULL << 28) - (1ULL << 10),
     };
 
-    g_assert_false(dirty_target_needs_throttle(&s));
-    s.dirty_pps = (1ULL << 28) + (1ULL << 10);
-    g_assert_true(dirty_target_needs_throttle(&s));
-    s.dirty_pps = UINT64_MAX;
-    g_assert_true(dirty_target_needs_throttle(&s));
+    g_assert_false(dirty_target_needs_throttle(&it));
+    it.dirty_pps = (1ULL << 28) + (1ULL << 10);
+    g_assert_true(dirty_target_needs_throttle(&it));
+    it.dirty_pps = UINT64_MAX;
+    g_assert_true(dirty_target_needs_throttle(&it));
 
     /* what fits into 64 bits as bytes, over the fastest link there may be */
-    s.iteration_pages = s.remaining_pages = 1ULL << 52;
-    s.link_pps = DIRTY_RATE_MAX_PPS;
-    s.dirty_pps = 1ULL << 20;
-    g_assert_false(dirty_target_needs_throttle(&s));
+    it.begin_pages = it.remaining_pages = 1ULL << 52;
+    it.link_pps = DIRTY_RATE_MAX_PPS;
+    it.dirty_pps = 1ULL << 20;
+    g_assert_false(dirty_target_needs_throttle(&it));
 }
 
 /* A time that does not fit into 64 bits is never. */
 static void test_expected_in_no_lifetime(void)
 {
-    DirtyTargetSample s = second_pass;
+    DirtyIteration it = second_pass;
 
-    s.dirty_pps = 0;
-    s.dirtied_pages = 0;
-    s.remaining_pages = s.link_pps * 10;
-    g_assert_cmpint(dirty_target_expected_ns(&s), ==, 10 * DIRTY_NS_PER_S);
-    s.remaining_pages = 1ULL << 52;
-    s.link_pps = 1;
-    g_assert_cmpint(dirty_target_expected_ns(&s), ==, -1);
+    it.dirty_pps = 0;
+    it.dirtied_pages = 0;
+    it.remaining_pages = it.link_pps * 10;
+    g_assert_cmpint(dirty_target_expected_ns(&it), ==, 10 * DIRTY_NS_PER_S);
+    it.remaining_pages = 1ULL << 52;
+    it.link_pps = 1;
+    g_assert_cmpint(dirty_target_expected_ns(&it), ==, -1);
 }
 
 int main(int argc, char **argv)

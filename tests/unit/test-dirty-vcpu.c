@@ -10,13 +10,13 @@
 #define MS 1000000LL
 
 /* Watched from page 0 at time 0, with these rates. */
-static DirtyVcpu watched(uint64_t limit_pps, uint64_t quota_pps)
+static DirtyVcpu watched(uint64_t limit_pps, uint64_t share_pps)
 {
     DirtyVcpu v;
 
     dirty_vcpu_init(&v, 0);
-    dirty_budget_set_rate(&v.limit, limit_pps, 0);
-    dirty_budget_set_rate(&v.quota, quota_pps, 0);
+    dirty_account_set_rate(&v.limit, limit_pps, 0);
+    dirty_account_set_rate(&v.share, share_pps, 0);
     g_assert_cmpint(dirty_vcpu_charge(&v, 0, 0), ==, 0);
     return v;
 }
@@ -41,16 +41,16 @@ static void test_first_report_is_free(void)
     DirtyVcpu v;
 
     dirty_vcpu_init(&v, 0);
-    dirty_budget_set_rate(&v.limit, 1, 0);
-    dirty_budget_set_rate(&v.quota, 1, 0);
+    dirty_account_set_rate(&v.limit, 1, 0);
+    dirty_account_set_rate(&v.share, 1, 0);
     g_assert_cmpint(dirty_vcpu_charge(&v, 1000000, 0), ==, 0);
     g_assert_cmpint(dirty_vcpu_charge(&v, 1000010, 0), >, 0);
 
     /* nor what comes after it was unplugged and plugged again */
     dirty_vcpu_forget(&v, 0);
-    g_assert_cmpint(dirty_budget_limited(&v.quota), ==, 0);
+    g_assert_cmpint(dirty_account_limited(&v.share), ==, 0);
     dirty_vcpu_init(&v, 0);
-    dirty_budget_set_rate(&v.limit, 1, 0);
+    dirty_account_set_rate(&v.limit, 1, 0);
     g_assert_cmpint(dirty_vcpu_charge(&v, 500, 0), ==, 0);
 }
 
@@ -122,7 +122,7 @@ static void test_no_penalty_for_nothing(void)
                     DIRTY_PENALTY_MAX_NS);
 }
 
-/* The next look comes when the stricter of the two budgets is used up. */
+/* The next look comes when the lower of the two allowances is used up. */
 static void test_next_look(void)
 {
     DirtyVcpu v = watched(10000, 1000);
@@ -131,7 +131,7 @@ static void test_next_look(void)
     /* 1000 pages/s, as seen in 100 ms */
     dirty_vcpu_charge(&v, 100, 100 * MS);
     v.limit.balance_pages = 0;
-    v.quota.balance_pages = -9;
+    v.share.balance_pages = -9;
     /* one page may be dirtied until 10 ms are owed: at 1000 pages/s, 1 ms */
     look = dirty_vcpu_resume(&v, 0, false, 100 * MS);
     g_assert_cmpint(look, >=, MS);
@@ -203,8 +203,8 @@ static void pay(DirtyVcpu *v, int64_t penalty_ns, int64_t run_ns,
         *now_ns += penalty_ns + run_ns;
         dirty_vcpu_resume(v, penalty_ns, false, *now_ns);
         /* Rates that are averaged over 10 ms have nothing to do with it. */
-        for (int record = 0; record < DIRTY_RATE_SAMPLES; record++) {
-            dirty_vcpu_record(v, *now_ns - DIRTY_RATE_SAMPLES + record);
+        for (int record = 0; record < DIRTY_RATE_RECORDS; record++) {
+            dirty_vcpu_record(v, *now_ns - DIRTY_RATE_RECORDS + record);
         }
     }
 }
@@ -246,7 +246,7 @@ static void test_floor_of_a_limit(void)
     pay(&v, 10 * MS, 10 * MS, &now);
     g_assert_true(dirty_vcpu_at_floor(&v, now));
     g_assert_false(dirty_vcpu_at_floor(&v, now + DIRTY_SETTLE_NS));
-    dirty_budget_set_rate(&v.quota, 1000, now);
+    dirty_account_set_rate(&v.share, 1000, now);
     g_assert_false(dirty_vcpu_at_floor(&v, now));
 }
 

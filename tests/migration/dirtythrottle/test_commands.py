@@ -112,7 +112,7 @@ class CommandTest(ThrottleTest):
         self.check_memory(dst)
 
     def test_during_a_migration(self) -> None:
-        """The operator may limit beside quotas, but not beside a limit"""
+        """The operator may limit beside shares, but not beside a limit"""
         src = self.source()
         full = self.rate(src)
         migration = Migration(src, None, 50, 1, ["dirty-quota"],

@@ -16,7 +16,7 @@ class VcpuThrottle(object):
         self._index = index
         self._rate = rate # MiB per second
         self._limit = limit # MiB per second, None for no limit
-        self._quota = quota # MiB per second, None for no quota
+        self._quota = quota # its share, MiB per second; None for none
         self._debt = debt # bytes
         self._throttled = throttled # percentage of the last second
         self._penalty_time = penalty_time # milliseconds
@@ -68,7 +68,7 @@ class Throttle(object):
         self._mechanism = mechanism
         self._reason = reason # Why it cannot help, None if it can
         self._fallback = fallback # Whether auto-converge has taken over
-        self._pool = pool # bytes, None without quotas
+        self._pool = pool # bytes, None without shares
         self._expected_time = expected_time # milliseconds, None for never
         self._ring_full_exits = ring_full_exits
         self._reaper_interval = reaper_interval # milliseconds

@@ -19,7 +19,7 @@ STATUSES = frozenset((
 # never back
 _ENDED = frozenset(("completed", "failed", "cancelled"))
 
-# Phases in which vCPUs may have a quota
+# Phases in which vCPUs may have a share, as 'quota'
 _SHARING = ("throttling", "cannot-help")
 
 # More than any memory can be written with
