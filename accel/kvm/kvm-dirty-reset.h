@@ -9,7 +9,7 @@
 
 #include "kvm-dirty-int.h"
 
-/* Start the thread that resets rings; once, from kvm_init(). */
+/* Start a thread that can reset rings for all others; once, from kvm_init(). */
 void kvm_dirty_reset_init(KVMState *s);
 
 /**

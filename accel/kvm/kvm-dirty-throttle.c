@@ -2,7 +2,7 @@
  * KVM: make a vCPU pay for the pages that it dirties
  *
  * A vCPU looks at what it has dirtied when it is kicked because it owes a
- * penalty, when its ring is full, and when it has dirtied what it may: its quota
+ * penalty, when its ring is full, and when its allowance is used up: a quota
  * makes it leave the guest then, or its own timer when that may be so.  It
  * sleeps in its own thread, outside the BQL and outside any lock, and only
  * ever between two KVM_RUN.

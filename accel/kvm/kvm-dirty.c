@@ -126,12 +126,12 @@ bool kvm_dirty_vcpu_interrupted(CPUState *cpu)
  *
  * No BQL is needed.  Rings and bitmaps are under kvm_slots_lock(); slots come
  * and go, logging starts and bitmaps are read out under that lock too, so an
- * entry meets either the bitmap it belongs to or none.  A sync takes the lock
- * to harvest and once more to read the bitmaps out: what is added between the
- * two, by this harvest or the reaper's, was write-protected again before the
- * lock was given up, so it is as good as harvested by the sync itself.  If the
- * reset was suspect, that is made up for under the same hold of the lock under
- * which the bitmaps are read out.
+ * entry meets either the bitmap it belongs to or none.  A sync gives the lock
+ * to others between the batches that it harvests: what is added then, by this
+ * harvest or the reaper's, was write-protected again before the lock was given
+ * up, so it is as good as harvested by the sync itself.  If the reset was
+ * suspect, that is made up for under the same hold of the lock under which the
+ * bitmaps are read out.
  */
 void kvm_dirty_vcpu_ring_full(CPUState *cpu)
 {
