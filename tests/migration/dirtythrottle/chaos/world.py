@@ -40,6 +40,8 @@ _SNAPSHOT = "chaos"
 # What a VM is that was stopped, also if it was reset since, or if a migration
 # was cancelled while it was being switched over
 _STOPPED = ("paused", "prelaunch", "postmigrate")
+# What it is when the guest has gone, also if it was reset since
+_GONE = ("postmigrate", "prelaunch")
 
 # Capabilities that need userfaultfd
 _DEPENDS_ON_HOST = ("postcopy-ram", "background-snapshot")
@@ -639,8 +641,7 @@ class World:
     def _move(self, dst: Machine) -> None:
         """The guest is at the destination now"""
         src = self._vm
-        src.wait("postmigrate", lambda:
-                 self._run_state(src) == "postmigrate")
+        src.wait("postmigrate", lambda: self._run_state(src) in _GONE)
         src.check_limits()
         src.check_resources()
         dst.stopped = self._run_state(dst) in _STOPPED
@@ -652,8 +653,7 @@ class World:
         """The guest is where it was"""
         vm = self._vm
         if status == "completed":
-            vm.wait("postmigrate", lambda:
-                    self._run_state(vm) == "postmigrate")
+            vm.wait("postmigrate", lambda: self._run_state(vm) in _GONE)
             vm.command("cont")
             vm.stopped = False
         else:
@@ -698,7 +698,7 @@ class World:
         vm.command("migrate", uri="exec:cat >" + path)
         self.counts["migrations"] += 1
         self._until_completed(vm)
-        vm.wait("postmigrate", lambda: self._run_state(vm) == "postmigrate")
+        vm.wait("postmigrate", lambda: self._run_state(vm) in _GONE)
         dst = self._destination(ring)
         dst.command("migrate-incoming", uri="exec:cat <" + path)
         dst.wait("arrived", lambda: self._run_state(dst) in
