@@ -1,6 +1,10 @@
 /*
  * Dirty throttle: one step, sample in, decision out
  *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/*
  * The control law.  A migration sends memory in iterations: all of it in the
  * first, and in each later one what was dirtied during the one before, until
  * what is left can be switched over within the downtime limit.
@@ -57,8 +61,6 @@
  *   MECHANISM    no                no        yes
  *
  * Each of the three only if its capability is enabled.
- *
- * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
