@@ -177,7 +177,9 @@ class ConvergeTest(QuotaTest):
         said = self.migrate((WRITER, Role("hot", rate=50000, pages=256)),
                             ring=4096)
         writer, hot = said[-1]["vcpus"]
-        self.assertLess(hot["penalty-time"], writer["penalty-time"] / 10)
+        # If it paid for writes it would pay as much. A host that is busy makes
+        # the share of both small, and even those pages then take time to earn.
+        self.assertLess(hot["penalty-time"], writer["penalty-time"] / 2)
 
     def test_writer_as_fast_as_it_can(self) -> None:
         self.check_throttled(self.migrate((Role("writer", mb=64), READER),

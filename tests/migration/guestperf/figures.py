@@ -140,7 +140,7 @@ class Figures(object):
         if self._post_copy:
             # Writers are not slowed by the link but by what is missing, of
             # which the model knows nothing
-            return measure.share(self._model.floor, self._total), None
+            return measure.share(self._model.first_pass, self._total), None
         # An emulated link does not slow down what is sent while the guest
         # stands still, so only what is before that can be compared
         return (measure.share(self._model.possible_time,

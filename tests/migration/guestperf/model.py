@@ -42,7 +42,7 @@ class Model:
     downtime: float             # Seconds
 
     @property
-    def floor(self):
+    def first_pass(self):
         """The first pass over memory: no migration takes less"""
         return self.ram / self.link
 
@@ -54,7 +54,7 @@ class Model:
     @property
     def backlog(self):
         """What is dirty after the first pass, but may not be"""
-        dirty = sum(min(writer.pages, writer.rate * self.floor)
+        dirty = sum(min(writer.pages, writer.rate * self.first_pass)
                     for writer in self.writers)
         return max(dirty - self.link * self.downtime, 0)
 
@@ -65,10 +65,10 @@ class Model:
         @kept: what the writers dirty per second after the first pass
         """
         if not self.backlog:
-            return self.floor
+            return self.first_pass
         if kept >= self.link:
             return math.inf
-        return self.floor + self.backlog / (self.link - kept)
+        return self.first_pass + self.backlog / (self.link - kept)
 
     @property
     def possible_kept(self):

@@ -188,7 +188,7 @@ class ModelTest(unittest.TestCase):
                   downtime=0.2)
 
     def test_floor(self):
-        self.assertEqual(self.MODEL.floor, 4)
+        self.assertEqual(self.MODEL.first_pass, 4)
 
     def test_backlog(self):
         self.assertEqual(self.MODEL.backlog, 1800)
@@ -204,7 +204,7 @@ class ModelTest(unittest.TestCase):
 
     def test_is_what_the_iterations_come_to(self):
         """Ever smaller iterations, each leaving half of what it had"""
-        left, time = 2000.0, self.MODEL.floor
+        left, time = 2000.0, self.MODEL.first_pass
         while left > 200:
             step = min(left / 1000, (left - 200) / 500, 0.001)
             left -= 500 * step
