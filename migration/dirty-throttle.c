@@ -7,6 +7,8 @@
  * now.  The penalties themselves are slept off by the vCPU threads; see
  * accel/kvm/kvm-dirty-throttle.c.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

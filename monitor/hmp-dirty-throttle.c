@@ -1,6 +1,8 @@
 /*
  * HMP: what "info migrate" tells of the dirty throttle
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -3,6 +3,12 @@
  *
  * The commands only check and translate; the dirty throttle does the work.
  *
+ * Copyright (c) 2022 CHINA TELECOM CO.,LTD.
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * Authors:
+ *  Hyman Huang(黄勇) <huangy81@chinatelecom.cn>
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

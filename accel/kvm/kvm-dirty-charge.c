@@ -8,6 +8,8 @@
  * that it writes itself, with steal time for example, into a ring again and
  * again.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

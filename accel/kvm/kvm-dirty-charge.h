@@ -1,6 +1,8 @@
 /*
  * KVM dirty rings: whom a dirtied page is charged to
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -9,6 +9,8 @@
  * deadlock: a vCPU needs neither the BQL nor any other of our locks to come
  * back from KVM_RUN, and the BQL is not among what it may hold in there.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

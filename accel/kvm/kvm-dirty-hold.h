@@ -1,6 +1,8 @@
 /*
  * KVM: get vCPUs out of the guest, and keep them out for a moment
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -4,6 +4,8 @@
  * Each of kvm-dirty-*.c has its fields here, and changes them alone, unless a
  * field says otherwise.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -5,6 +5,8 @@
  * count has got to the quota in kvm_run.  With it no vCPU has to be looked at
  * while it runs, and rings are not needed to tell who dirties memory.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * KVM dirty quotas: vCPUs that leave the guest when they have dirtied enough
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

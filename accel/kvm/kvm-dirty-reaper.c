@@ -6,6 +6,10 @@
  * With it, it looks at every ring when that one could be three quarters full,
  * and harvests those that would not last until the next look.
  *
+ * Copyright IBM, Corp. 2008
+ *           Red Hat, Inc. 2008
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

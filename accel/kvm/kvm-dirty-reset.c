@@ -1,6 +1,10 @@
 /*
  * KVM dirty rings: write-protect what was harvested, and miss nothing
  *
+ * Copyright IBM, Corp. 2008
+ *           Red Hat, Inc. 2008
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

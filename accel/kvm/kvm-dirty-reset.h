@@ -1,6 +1,8 @@
 /*
  * KVM dirty rings: write-protect what was harvested, and miss nothing
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

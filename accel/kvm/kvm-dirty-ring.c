@@ -7,6 +7,10 @@
  * Looking at a ring is free; harvesting costs the guest a fault for each page
  * that it writes again.
  *
+ * Copyright IBM, Corp. 2008
+ *           Red Hat, Inc. 2008
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

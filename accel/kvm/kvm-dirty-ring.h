@@ -3,6 +3,8 @@
  *
  * Everything here is called under kvm_slots_lock(), from any thread.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -7,6 +7,8 @@
  * sleeps in its own thread, outside the BQL and outside any lock, and only
  * ever between two KVM_RUN.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

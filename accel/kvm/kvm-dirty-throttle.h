@@ -1,6 +1,8 @@
 /*
  * KVM: make a vCPU pay for the pages that it dirties
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -14,6 +14,10 @@
  *   kvm-dirty-charge.c    whom a page is charged to
  *   kvm-dirty-int.h       what they keep
  *
+ * Copyright IBM, Corp. 2008
+ *           Red Hat, Inc. 2008
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -3,6 +3,8 @@
  *
  * What kvm-all.c needs.  docs/devel/dirty-throttle.rst tells how it works.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -5,6 +5,8 @@
  * migration/dirty-throttle-hooks.h.  How the parts play together is told in
  * docs/devel/dirty-throttle.rst.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -17,6 +17,8 @@
  * All functions are pure: the caller brings the time.  None takes a lock; an
  * account that several threads use needs one around each call.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Dirty throttle: one step, sample in, decision out
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

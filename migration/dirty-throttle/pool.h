@@ -16,6 +16,8 @@
  * there are fewer pages than debtors, the first get them.  No function takes a
  * lock; an account's lock need be held only around calls with that account.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

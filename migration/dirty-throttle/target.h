@@ -1,6 +1,8 @@
 /*
  * Dirty throttle: does the migration need throttling, and can it help
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -4,6 +4,8 @@
  * No function takes a lock; whoever shares a DirtyVcpu between threads holds
  * one around each call.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * What the arithmetic of an exit costs: charge, penalty, and the next look
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -5,6 +5,8 @@
  * the quota off, on and exhausted take turns, so that whatever else changes
  * while it runs hits all of them alike.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include <stdlib.h>

@@ -1,6 +1,8 @@
 #
 # Nested tests: a Linux guest that migrates there and back, hard at work
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Nested tests: one throttled migration, and what is true of each
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

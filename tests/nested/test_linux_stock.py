@@ -1,6 +1,8 @@
 #
 # Nested tests: a Linux guest on Debian's own KVM
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Nested tests: QEMU on Debian's own KVM, the control
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

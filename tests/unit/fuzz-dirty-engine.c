@@ -10,6 +10,8 @@
  * is a unit test with random bytes from fixed seeds, or takes the bytes from
  * the files that it is given, such as the one that libFuzzer leaves behind.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Dirty throttle: when a dirty ring has to be harvested
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Dirty throttle: does a migration need throttling
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -11,6 +11,8 @@
  *
  * KVM_SHIM_GEARS  if set, the gears are used; else nothing is changed
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -7,6 +7,8 @@
  *
  * KVM_SHIM_COUNTERS  the file, large enough, where the counters are
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

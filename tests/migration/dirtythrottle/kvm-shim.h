@@ -1,6 +1,8 @@
 /*
  * Dirty throttle tests: what a QEMU asks of KVM's dirty rings
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Dirty throttle tests: a KVM that leaves pages writable, or loses entries
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * This library, preloaded, does as the environment says:

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: who empties the dirty rings, and what that costs
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

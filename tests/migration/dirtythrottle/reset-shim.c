@@ -1,6 +1,8 @@
 /*
  * Dirty throttle tests: a KVM_RESET_DIRTY_RINGS that stops early
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Since Linux 6.16 the ioctl gives up when a signal is pending: it has then

@@ -5,6 +5,8 @@
  * preloaded, keeps that to itself, so it works with a KVM that has none; the
  * guest must not enter the mode.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

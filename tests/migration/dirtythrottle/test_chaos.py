@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: a short chaos run, and what it is made of
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

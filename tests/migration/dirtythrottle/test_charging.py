@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: what a vCPU is charged, whoever else syncs dirty memory
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: devices that write to the guest's memory, or take it
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: looking at the screen costs no vCPU anything
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: a guest that does its worst holds nobody up
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

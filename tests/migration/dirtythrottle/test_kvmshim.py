@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: the libraries of the benchmark do what they say
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: pages that KVM leaves writable, entries that it loses
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: a budget that follows the link, shares, the fallback
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

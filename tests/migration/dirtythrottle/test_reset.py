@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: dirty rings that are reset bit by bit, or come and go
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: migrations begun and cancelled in a row
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: however a migration ends, its limit ends with it
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

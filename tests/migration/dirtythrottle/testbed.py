@@ -1,6 +1,8 @@
 #
 # Dirty throttle tests: the guest of an experiment, and its link
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Migration test figures of one run
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Migration test batches: order, resuming, what is left out
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

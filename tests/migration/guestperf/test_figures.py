@@ -1,6 +1,8 @@
 #
 # Migration test figures: the statistics and the model say what they should
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Migration test with the stress guest: its roles, reports with its counters
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

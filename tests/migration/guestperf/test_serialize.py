@@ -1,6 +1,8 @@
 #
 # Migration test reports: what is written is read again
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

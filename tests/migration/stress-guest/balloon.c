@@ -1,6 +1,8 @@
 /*
  * Stress guest: a balloon, with which the host takes memory away
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

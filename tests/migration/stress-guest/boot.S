@@ -5,6 +5,8 @@
  * emulate all the rest. So every vCPU passes through CPL 0 as briefly as it can
  * and does its work at CPL 3, with interrupts off for good.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

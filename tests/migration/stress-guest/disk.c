@@ -4,6 +4,8 @@
  * It serves to make a device write to the guest's memory, so a request that
  * fails is not looked at: the page is then found not to hold what it should.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

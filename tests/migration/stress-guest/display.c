@@ -4,6 +4,8 @@
  * QEMU's VGA and bochs-display have the same PCI id, the same registers for a
  * mode without palettes and planes, and the same place for these registers.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Stress guest: a guest that dirties its memory, and checks it
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Stress guest: when the next operation is due
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -10,6 +10,8 @@
  * batch dirties too many of them. With the loops as they are, there are more
  * than 50 instructions from one page to the next.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

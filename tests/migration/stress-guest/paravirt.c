@@ -6,6 +6,8 @@
  * each interrupt that it delivers. Both lie in a page of their own for each
  * vCPU, which nobody else writes to.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -3,6 +3,8 @@
  *
  * No firmware has set them up: qboot leaves that to Linux.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

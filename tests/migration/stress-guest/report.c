@@ -5,6 +5,8 @@
  * vCPU that reports has its own work to do and its gaps are measured, so a step
  * sends no more than one character.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

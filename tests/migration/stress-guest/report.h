@@ -1,6 +1,8 @@
 /*
  * Stress guest: a line a second for each vCPU
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

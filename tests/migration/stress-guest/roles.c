@@ -6,6 +6,8 @@
  * differ by the pages that they walk over and by when the next one is due. The
  * host may change role and rate at any time.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

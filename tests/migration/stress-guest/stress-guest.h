@@ -8,6 +8,8 @@
  * Every field is 8 bytes, or two times 4, little endian and naturally aligned;
  * it has one writer, which stores it in one piece.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -4,6 +4,8 @@
  * The guest causes no exception. If one comes nevertheless, a line that says so
  * is worth more than the reset that a triple fault would bring.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

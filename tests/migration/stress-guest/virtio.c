@@ -3,6 +3,8 @@
  *
  * That interface needs nothing but I/O ports and memory, so it works at CPL 3.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Stress guest: virtio devices, as virtio 0.9 and Linux 2.6 had them
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -5,6 +5,8 @@
  * it writes next to nothing itself, it keeps its count in registers and brings
  * its counters up to date now and then.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 /*
  * Stress guest: a vCPU that only wakes up
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

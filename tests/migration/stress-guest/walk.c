@@ -1,6 +1,8 @@
 /*
  * Stress guest: which page is next, and what it must hold
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -5,6 +5,8 @@
  * none of it, and change between these at any page.  So the region has two
  * parts, and of each it is known how far the present pass has got.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 #
 # VMs with the stress guest: from a timeline to figures
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # VMs with the stress guest: what this machine and a QEMU binary can do
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

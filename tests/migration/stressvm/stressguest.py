@@ -1,6 +1,8 @@
 #
 # The stress guest: its command line, and its counters
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

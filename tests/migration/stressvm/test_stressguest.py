@@ -1,6 +1,8 @@
 #
 # VMs with the stress guest: its roles, and its counters in a file
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

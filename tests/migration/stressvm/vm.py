@@ -1,6 +1,8 @@
 #
 # VMs that migrate, and those that run the stress guest
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # VMs with the stress guest: waiting for what may take a while
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -6,6 +6,8 @@
  * A thread on each processor reads the clocks and compares them with the latest
  * that any of them has read.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

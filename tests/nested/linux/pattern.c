@@ -9,6 +9,8 @@
  * earlier round, and writing it again would hide that; so a page stays as it is
  * for three rounds, and is checked before it is written.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

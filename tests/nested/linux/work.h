@@ -4,6 +4,8 @@
  * A program works in rounds until the guest's init tells it to stop, and says
  * how many it has done.
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle chaos: faults that are not this series'
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle chaos: one QEMU, and whether all is well with it
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle chaos: what a process has and does, as /proc tells
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

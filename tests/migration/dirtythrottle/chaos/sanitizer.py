@@ -1,6 +1,8 @@
 #
 # Dirty throttle chaos: QEMU built with a sanitizer, and what that finds
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 

@@ -1,6 +1,8 @@
 #
 # Dirty throttle chaos: the VMs, and what each event does to them
 #
+# Copyright (c) 2026 Dirty throttle maintainers
+#
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
