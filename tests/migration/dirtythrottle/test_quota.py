@@ -296,7 +296,8 @@ class FallbackTest(QuotaTest):
         """A migration that a device alone keeps from ending, past the start"""
         src, device = self.device_source((Role("writer", rate=20, mb=16),), 16,
                                         0.01)
-        migration = self.start(src, capabilities=capabilities, link=50)
+        # Passes of a second, in which a busy machine lets the device write
+        migration = self.start(src, capabilities=capabilities, link=16)
         wait_until("the first pass", EVENTUALLY, lambda: self.throttle(
             migration).get("phase", "first-pass") != "first-pass")
         # A pass of 4 s: when it ends, the device has written nearly all of its
