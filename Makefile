@@ -88,8 +88,9 @@ bench-engine: deps
 	    PATH=/usr/bin:$$PATH meson setup -Dbuildtype=release \
 	        build/bench-engine >/dev/null
 	@PATH=/usr/bin:$$PATH ninja -C build/bench-engine bench-dirty-exit \
-	    >/dev/null
+	    bench-dirty-faults >/dev/null
 	@build/bench-engine/bench-dirty-exit
+	@build/bench-engine/bench-dirty-faults
 
 # Which settings there are is said in chaos/__main__.py; they are variables of
 # the environment, or arguments of make.

@@ -12,6 +12,7 @@
 #include "qemu/thread.h"
 #include "migration/dirty-throttle.h"
 #include "dirty-throttle/engine.h"
+#include "dirty-throttle/estimate.h"
 #include "dirty-throttle/pool.h"
 #include "dirty-throttle/vcpu.h"
 
@@ -83,6 +84,10 @@ typedef struct DirtyThrottle {
     unsigned nr_operator_limits;
     int64_t epoch_ns;
     int64_t recorded_ns;
+    /* what a page reported is worth; only with take_found_pages() */
+    DirtyEstimate estimate;
+    /* reports do not explain what syncs find: nobody is charged for them */
+    bool unexplained;
     DirtyThrottleMigration migration;
 } DirtyThrottle;
 

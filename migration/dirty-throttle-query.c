@@ -120,6 +120,9 @@ static DirtyThrottleMode query_mode(const DirtyMeans *means)
 
 static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
 {
+    if (ops->take_found_pages) {
+        return DIRTY_THROTTLE_MECHANISM_FAULT_STATISTICS;
+    }
     if (!ops->can_quota) {
         return DIRTY_THROTTLE_MECHANISM_DIRTY_RING;
     }
@@ -159,6 +162,7 @@ static void query_engine(DirtyThrottle *t, DirtyThrottleInfo *info)
     };
     static const DirtyThrottleReason reasons[] = {
         [DIRTY_REASON_MECHANISM] = DIRTY_THROTTLE_REASON_NO_MECHANISM,
+        [DIRTY_REASON_UNEXPLAINED] = DIRTY_THROTTLE_REASON_UNEXPLAINED,
         [DIRTY_REASON_DEVICES] = DIRTY_THROTTLE_REASON_DEVICES,
         [DIRTY_REASON_FLOOR] = DIRTY_THROTTLE_REASON_FLOOR,
     };
@@ -204,7 +208,7 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
     }
     info = g_new0(DirtyThrottleInfo, 1);
     info->mode = mode;
-    info->has_mechanism = dirty_throttle_available();
+    info->has_mechanism = dirty_throttle_available() && !t->unexplained;
     if (info->has_mechanism) {
         info->mechanism = query_mechanism(t->ops);
     }

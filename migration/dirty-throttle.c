@@ -248,7 +248,8 @@ static bool throttle_update_limits(DirtyThrottle *t)
 
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyVcpu *v = &t->vcpus[i].v;
-        uint64_t mbps = dirty_throttle_limit_mbps(t, &t->vcpus[i]);
+        uint64_t mbps = t->unexplained ? 0 :
+                        dirty_throttle_limit_mbps(t, &t->vcpus[i]);
         uint64_t pps = DIRTY_RATE_UNLIMITED;
 
         if (mbps) {
@@ -404,6 +405,49 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
                                 decision.reason);
 }
 
+/*
+ * A sync has told how much vCPUs have really dirtied.  Called with t->lock
+ * held, after a look.
+ *
+ * A vCPU that looks while this is going on may have reported a few pages more
+ * than were added up, so that it gets a few more than its part.
+ */
+static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
+{
+    DirtyEstimate *e = &t->estimate;
+    uint64_t reported_pages = 0;
+
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        reported_pages += t->vcpus[i].v.reported_pages;
+    }
+    t->unexplained |= !dirty_estimate_correct(e, reported_pages, found_pages);
+    trace_dirty_throttle_correct(reported_pages, found_pages, e->worth,
+                                 t->unexplained);
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyVcpu *v = &t->vcpus[i].v;
+
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        dirty_vcpu_correct(v, t->unexplained ? 0 :
+                           dirty_estimate_share(e, v->reported_pages),
+                           e->worth, throttle_now_ns());
+    }
+    if (t->unexplained) {
+        warn_report_once("page faults do not explain how much memory vCPUs"
+                         " dirty: vCPUs are not throttled one by one; that"
+                         " requires accelerator property 'dirty-ring-size'");
+    }
+}
+
+/* What was reported until now cannot be compared.  With t->lock held. */
+static void throttle_keep(DirtyThrottle *t)
+{
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        dirty_vcpu_keep(&t->vcpus[i].v);
+    }
+}
+
 /* Of all that is logged; what a migration would leave out counts as well. */
 static void throttle_clear_bitmaps(void)
 {
@@ -433,6 +477,16 @@ static void throttle_new_epoch(DirtyThrottle *t)
     memory_global_dirty_log_sync();
     throttle_clear_bitmaps();
     qemu_mutex_unlock_iothread();
+    if (t->ops->take_found_pages) {
+        uint64_t found_pages = t->ops->take_found_pages();
+
+        t->ops->charge_and_kick();
+        QEMU_LOCK_GUARD(&t->lock);
+        /* A migration that has begun meanwhile compares by its own syncs. */
+        if (!t->migration.active) {
+            throttle_correct(t, found_pages);
+        }
+    }
 }
 
 /* Whether there is anything to look at.  Called with t->lock held. */
@@ -452,6 +506,8 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
     if (throttle_has_work(t)) {
         return;
     }
+    t->unexplained = false;
+    dirty_estimate_init(&t->estimate);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_vcpu_forget(&t->vcpus[i].v, throttle_now_ns());
@@ -581,7 +637,6 @@ void dirty_throttle_migration_begin(void)
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
     DirtyMeans means = {
-        .mechanism = dirty_throttle_available(),
         .limit = migrate_dirty_limit(),
         .share = migrate_dirty_quota(),
         .converge = migrate_auto_converge(),
@@ -597,6 +652,7 @@ void dirty_throttle_migration_begin(void)
     }
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         throttle_forget_if_idle(t);
+        means.mechanism = dirty_throttle_available() && !t->unexplained;
         *m = (DirtyThrottleMigration) {
             .precopy = true,
             .active = means.mechanism && (means.limit || means.share),
@@ -642,11 +698,38 @@ void dirty_throttle_migration_end(void)
     throttle_apply(t);
 }
 
+/*
+ * Estimates are compared with what the migration's sync has found.  Called
+ * with t->lock held.
+ *
+ * The first sync finds all memory.  Later the accelerator may tell again what
+ * it told before, if the migration has not come to sending it; that is in no
+ * sync's count of new pages, in which there is also what devices dirtied.  The
+ * smaller of the two is what vCPUs dirtied, or very nearly so.
+ */
+static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
+                             uint64_t found_pages, uint64_t to_send_pages)
+{
+    DirtyEngine *e = &t->migration.engine;
+    int64_t now_ns = throttle_now_ns();
+
+    if (iteration < 2) {
+        throttle_keep(t);
+        return;
+    }
+    throttle_correct(t, MIN(found_pages, dirty_engine_found(e, to_send_pages)));
+    if (t->unexplained) {
+        throttle_set_decision(t, dirty_engine_unexplained(e, now_ns), now_ns);
+    }
+}
+
 void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
     bool has_rings = dirty_throttle_has_rings();
+    uint64_t to_send_pages = throttle_bytes_to_pages(to_send_bytes);
+    uint64_t found_pages = 0;
     DirtyVcpuSample vcpus;
 
     /* Only the migration thread changes this, and it is what runs here. */
@@ -656,8 +739,14 @@ void dirty_throttle_migration_synced(uint64_t iteration,
     if (!has_rings) {
         t->ops->charge_and_kick();
     }
+    if (t->ops->take_found_pages) {
+        found_pages = t->ops->take_found_pages();
+    }
 
     QEMU_LOCK_GUARD(&t->lock);
+    if (t->ops->take_found_pages && !t->unexplained) {
+        throttle_compare(t, iteration, found_pages, to_send_pages);
+    }
     vcpus = throttle_sample_vcpus(t);
     if (has_rings) {
         /*
@@ -667,8 +756,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
          */
         vcpus.dirtied_pages = throttle_past_pages(t);
     }
-    dirty_engine_synced(&t->migration.engine, iteration,
-                        throttle_bytes_to_pages(to_send_bytes), &vcpus,
+    dirty_engine_synced(&t->migration.engine, iteration, to_send_pages, &vcpus,
                         throttle_now_ns());
 }
 

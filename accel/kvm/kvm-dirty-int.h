@@ -20,6 +20,9 @@
 #include "migration/dirty-throttle/ring-pace.h"
 #include "sysemu/kvm_int.h"
 
+/* Counters in a vCPU's statistics that are added up */
+#define KVM_DIRTY_FAULT_COUNTERS 2
+
 /* One vCPU */
 typedef struct KVMDirtyVcpu {
     CPUState *cpu;
@@ -33,7 +36,8 @@ typedef struct KVMDirtyVcpu {
     QLIST_ENTRY(KVMDirtyVcpu) next;
     /*
      * What is told of it: pages charged since creation; without a ring, pages
-     * counted by KVM while they were being watched.  Under kvm_slots_lock().
+     * counted by KVM while they were being watched; or else page faults.
+     * Under kvm_slots_lock().
      */
     uint64_t dirtied_pages;
 
@@ -86,6 +90,26 @@ typedef struct KVMDirtyVcpu {
         uint64_t count;
         uint64_t count_entries;
     } quota;
+
+    /* Under kvm_slots_lock(); where the counters are is set once */
+    struct {
+        /* the statistics; -1: none */
+        int fd;
+        /*
+         * From the first counter to the last; NULL: there are none.  And where
+         * each of them is in there, -1: nowhere
+         */
+        uint64_t *data;
+        off_t from;
+        ssize_t size;
+        int index[KVM_DIRTY_FAULT_COUNTERS];
+        /* faults as of the last look, and the run it happened in */
+        uint64_t count;
+        uint32_t looked_run;
+        /* looks to leave out, and as many as will be if there is no fault */
+        unsigned pass_over;
+        unsigned quiet_looks;
+    } faults;
 
     struct {
         /* Used by the vCPU thread only */
@@ -172,6 +196,19 @@ typedef struct KVMDirtyTracking {
         /* Under kvm_slots_lock(): vCPUs have quotas. */
         bool enabled;
     } quota;
+
+    struct {
+        /* Nothing else tells who dirties memory, and KVM has statistics. */
+        bool supported;
+        /*
+         * Under kvm_slots_lock(): pages found in logs are counted; those found
+         * since somebody asked; and what was set already in the log that is
+         * being read
+         */
+        bool counting;
+        uint64_t found_pages;
+        uint64_t known_pages;
+    } faults;
 } KVMDirtyTracking;
 
 #endif

@@ -22,6 +22,7 @@
 #include "qemu/timer.h"
 #include "sysemu/cpus.h"
 #include "kvm-dirty-charge.h"
+#include "kvm-dirty-faults.h"
 #include "kvm-dirty-quota.h"
 #include "kvm-dirty-ring.h"
 #include "kvm-dirty-throttle.h"
@@ -125,6 +126,8 @@ static uint64_t kvm_dirty_throttle_look(KVMDirtyVcpu *d)
 {
     if (d->ring.gfns) {
         kvm_dirty_ring_look(d);
+    } else if (d->cpu->kvm_state->dirty->faults.supported) {
+        kvm_dirty_faults_look(d);
     }
     return d->dirtied_pages;
 }
@@ -196,9 +199,13 @@ void kvm_dirty_throttle_charge_and_kick(void)
     kvm_slots_lock();
     kvm_dirty_charge_start(s);
     kvm_dirty_quota_start(s);
+    kvm_dirty_faults_start(s);
     QLIST_FOREACH(d, &s->dirty->vcpus, next) {
-        uint64_t pages = kvm_dirty_throttle_look(d);
+        uint64_t pages = d->dirtied_pages;
 
+        if (!s->dirty->faults.supported || kvm_dirty_faults_due(d)) {
+            pages = kvm_dirty_throttle_look(d);
+        }
         if (dirty_throttle_charge(d->cpu->cpu_index, pages) &&
             !qatomic_read(&d->throttle.look_due) &&
             !qatomic_read(&d->throttle.timer_armed) &&
@@ -230,6 +237,7 @@ void kvm_dirty_throttle_stop_watching(void)
 
     kvm_slots_lock();
     kvm_dirty_quota_stop(kvm_state);
+    kvm_dirty_faults_stop(kvm_state);
     old = kvm_dirty_charge_stop(kvm_state);
     kvm_slots_unlock();
 }

@@ -7,6 +7,7 @@
  *   kvm-dirty.c
  *   kvm-dirty-throttle.c  a vCPU looks, pays, sleeps, is kicked
  *   kvm-dirty-quota.c     exits when the quota is used up
+ *   kvm-dirty-faults.c    page faults, where nothing else tells
  *   kvm-dirty-reaper.c    when rings are harvested
  *   kvm-dirty-ring.c      look, harvest, reset
  *   kvm-dirty-reset.c     write-protect what was harvested
@@ -26,6 +27,7 @@
 #include "qemu/timer.h"
 #include "kvm-dirty.h"
 #include "kvm-dirty-charge.h"
+#include "kvm-dirty-faults.h"
 #include "kvm-dirty-hold.h"
 #include "kvm-dirty-quota.h"
 #include "kvm-dirty-reaper.h"
@@ -60,10 +62,14 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
     kvm_dirty_reaper_vcpu_init(d);
     kvm_dirty_quota_vcpu_init(d);
     ret = kvm_dirty_ring_vcpu_init(d);
-    if (ret || (!d->ring.gfns && !t->quota.supported)) {
+    if (ret || (!d->ring.gfns && !t->quota.supported &&
+                !t->faults.supported)) {
         return ret;
     }
 
+    if (t->faults.supported) {
+        kvm_dirty_faults_vcpu_init(d);
+    }
     kvm_dirty_throttle_vcpu_init(d);
     dirty_throttle_vcpu_reset(cpu->cpu_index);
     kvm_slots_lock();
@@ -89,6 +95,9 @@ void kvm_dirty_vcpu_destroy(CPUState *cpu)
         kvm_slots_unlock();
         dirty_throttle_vcpu_reset(cpu->cpu_index);
         kvm_dirty_throttle_vcpu_destroy(d);
+        if (cpu->kvm_state->dirty->faults.supported) {
+            kvm_dirty_faults_vcpu_destroy(d);
+        }
     }
     cpu->kvm_dirty = NULL;
     d->cpu = NULL;
@@ -245,6 +254,16 @@ void kvm_dirty_sync_end(KVMState *s)
     kvm_slots_unlock();
 }
 
+void kvm_dirty_log_read_begin(KVMState *s, KVMSlot *mem)
+{
+    kvm_dirty_faults_read_begin(s, mem);
+}
+
+void kvm_dirty_log_read_end(KVMState *s, KVMSlot *mem)
+{
+    kvm_dirty_faults_read_end(s, mem);
+}
+
 void kvm_dirty_removal_begin(KVMState *s)
 {
     kvm_dirty_vcpus_hold(s);
@@ -281,7 +300,14 @@ void kvm_dirty_init(KVMState *s)
         kvm_dirty_reaper_init(s);
     }
     kvm_dirty_quota_init(s);
-    if (s->kvm_dirty_ring_size || s->dirty->quota.supported) {
+    if (!s->kvm_dirty_ring_size && !s->dirty->quota.supported) {
+        kvm_dirty_faults_init(s);
+    }
+    if (s->dirty->faults.supported) {
+        ops.take_found_pages = kvm_dirty_faults_take_found;
+    }
+    if (s->kvm_dirty_ring_size || s->dirty->quota.supported ||
+        s->dirty->faults.supported) {
         ops.ring_pages = s->kvm_dirty_ring_size;
         ops.can_quota = s->dirty->quota.supported;
         dirty_throttle_register(&ops);

@@ -12,6 +12,7 @@
 #define ACCEL_KVM_KVM_DIRTY_H
 
 #include "sysemu/kvm.h"
+#include "sysemu/kvm_int.h"
 
 /* Once, from kvm_init(), when it is known whether there are dirty rings. */
 void kvm_dirty_init(KVMState *s);
@@ -73,6 +74,13 @@ void kvm_dirty_sync_begin(KVMState *s);
 
 /* The bitmaps have been read out.  Gives up kvm_slots_lock(). */
 void kvm_dirty_sync_end(KVMState *s);
+
+/*
+ * Without rings a slot's log is read out into its bitmap between these two.
+ * Under kvm_slots_lock().
+ */
+void kvm_dirty_log_read_begin(KVMState *s, KVMSlot *mem);
+void kvm_dirty_log_read_end(KVMState *s, KVMSlot *mem);
 
 /*
  * From the one to the other no vCPU dirties anything, and all that was dirtied

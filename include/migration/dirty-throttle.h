@@ -59,6 +59,12 @@ typedef struct DirtyThrottleOps {
      * Called by the throttle thread; takes no BQL.
      */
     void (*new_epoch)(void);
+    /*
+     * What it tells are estimates only.  Returns: pages that vCPUs have dirtied
+     * in truth, as dirty syncs have found since this was last called.  NULL:
+     * what it tells are dirtied pages.  Any thread; takes no BQL.
+     */
+    uint64_t (*take_found_pages)(void);
     /* Only with rings.  Any thread; takes no BQL. */
     void (*query_reaper)(DirtyReaperInfo *info);
 } DirtyThrottleOps;

@@ -51,6 +51,8 @@
  *   reason  DEVICES: d > 0.9 * B, at a sync.  FLOOR: for 1 s some vCPUs have
  *           been as slow as they can get, and r >= B.  MECHANISM: nothing
  *           tells who dirties memory, from the beginning to the end.
+ *           UNEXPLAINED: what tells so turned out not to, at a sync; to the
+ *           end as well                                       (estimate.c)
  *   relief  B is twice what was dirtied when the reason was found; or a whole
  *           iteration, without auto-converge, did not show the reason.
  *
@@ -60,7 +62,8 @@
  *   THROTTLING   yes               yes       no
  *   DEVICES      if it once was    no        yes
  *   FLOOR        yes               yes       yes
- *   MECHANISM    no                no        yes
+ *   MECHANISM, UNEXPLAINED
+ *                no                no        yes
  *
  * Each of the three only if its capability is enabled.
  */
@@ -94,6 +97,16 @@ void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
     s->at_floor |= dirty_vcpu_at_floor(v, now_ns);
 }
 
+/* Nothing but the fallback is left, to the end. */
+static void engine_give_up(DirtyEngine *e, DirtyReason reason)
+{
+    e->phase = DIRTY_PHASE_CANNOT_HELP;
+    e->decision = (DirtyDecision) {
+        .fallback = e->means.converge,
+        .reason = reason,
+    };
+}
+
 DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
                                  const DirtyVcpuSample *vcpus, int64_t now_ns)
 {
@@ -109,10 +122,16 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
         .paid_ns = vcpus->paid_ns,
     };
     if (!means->mechanism && (means->limit || means->share)) {
-        e->phase = DIRTY_PHASE_CANNOT_HELP;
-        e->decision.reason = DIRTY_REASON_MECHANISM;
-        e->decision.fallback = means->converge;
+        engine_give_up(e, DIRTY_REASON_MECHANISM);
     }
+    return e->decision;
+}
+
+DirtyDecision dirty_engine_unexplained(DirtyEngine *e, int64_t now_ns)
+{
+    e->means.mechanism = false;
+    e->phase_ns = now_ns;
+    engine_give_up(e, DIRTY_REASON_UNEXPLAINED);
     return e->decision;
 }
 
@@ -148,18 +167,23 @@ static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
     }
 }
 
+uint64_t dirty_engine_found(const DirtyEngine *e, uint64_t to_send_pages)
+{
+    return dirty_pages_since(to_send_pages, e->iteration.remaining_pages);
+}
+
 void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                          uint64_t to_send_pages, const DirtyVcpuSample *vcpus,
                          int64_t now_ns)
 {
     DirtyIteration *it = &e->iteration;
-    uint64_t by_vcpus = vcpus->dirtied_pages - e->iteration_dirtied_pages;
-    uint64_t found = to_send_pages > it->remaining_pages ?
-                     to_send_pages - it->remaining_pages : 0;
+    uint64_t by_vcpus = dirty_pages_since(vcpus->dirtied_pages,
+                                          e->iteration_dirtied_pages);
+    uint64_t found = dirty_engine_found(e, to_send_pages);
     int64_t took_ns = now_ns - e->iteration_ns;
 
     if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
-        uint64_t by_devices = found > by_vcpus ? found - by_vcpus : 0;
+        uint64_t by_devices = dirty_pages_since(found, by_vcpus);
         uint64_t pps = dirty_pages_rate_pps(by_devices, took_ns);
 
         e->device_pps = MIN(pps, e->device_latest_pps);
@@ -273,7 +297,8 @@ static void engine_judge_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     if (now_ns - e->floor_ns < DIRTY_SETTLE_NS) {
         return;
     }
-    pps = dirty_pages_rate_pps(vcpus->dirtied_pages - e->floor_dirtied_pages,
+    pps = dirty_pages_rate_pps(dirty_pages_since(vcpus->dirtied_pages,
+                                                 e->floor_dirtied_pages),
                                now_ns - e->floor_ns) + e->device_pps;
     engine_watch_floor(e, vcpus, now_ns);
     if (e->at_floor && pps >= e->link.pps) {
@@ -306,20 +331,21 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                   unsigned threshold_percent, int64_t now_ns)
 {
     DirtyIteration *it = &e->iteration;
-    uint64_t new_pages = vcpus->dirtied_pages - e->decided_dirtied_pages;
+    uint64_t new_pages = dirty_pages_since(vcpus->dirtied_pages,
+                                           e->decided_dirtied_pages);
     int64_t took_ns = now_ns - e->decided_ns;
     DirtyReason reason;
     bool needed;
 
-    if (took_ns < DIRTY_LINK_SPAN_NS ||
-        e->decision.reason == DIRTY_REASON_MECHANISM) {
+    if (took_ns < DIRTY_LINK_SPAN_NS || !e->means.mechanism) {
         return e->decision;
     }
     it->link_pps = e->link.pps;
     it->threshold_percent = threshold_percent;
     it->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
-    it->dirtied_pages = vcpus->dirtied_pages - e->iteration_dirtied_pages +
+    it->dirtied_pages = dirty_pages_since(vcpus->dirtied_pages,
+                                          e->iteration_dirtied_pages) +
                        dirty_rate_pages(e->device_pps,
                                         MAX(now_ns - e->iteration_ns, 0));
     e->decided_ns = now_ns;

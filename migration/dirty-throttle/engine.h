@@ -28,6 +28,8 @@ typedef enum DirtyReason {
     DIRTY_REASON_NONE,
     /* nothing tells which vCPU dirties memory */
     DIRTY_REASON_MECHANISM,
+    /* what tells so does not explain how much was dirtied */
+    DIRTY_REASON_UNEXPLAINED,
     /* devices alone dirty as much as the link carries, or nearly so */
     DIRTY_REASON_DEVICES,
     /* vCPUs are at their floor, and it is not enough */
@@ -133,6 +135,26 @@ void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
  */
 DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
                                  const DirtyVcpuSample *vcpus, int64_t now_ns);
+
+/**
+ * dirty_engine_unexplained: nobody can tell any more who dirties memory
+ *
+ * For the rest of the migration, with DIRTY_REASON_UNEXPLAINED.
+ *
+ * @now_ns: the time
+ *
+ * Returns: what to do until the migration ends
+ */
+DirtyDecision dirty_engine_unexplained(DirtyEngine *e, int64_t now_ns);
+
+/**
+ * dirty_engine_found: what a sync has found that was not dirty before
+ *
+ * To be asked before dirty_engine_synced().
+ *
+ * @to_send_pages: what the migration has to send now
+ */
+uint64_t dirty_engine_found(const DirtyEngine *e, uint64_t to_send_pages);
 
 /**
  * dirty_engine_synced: a new iteration begins

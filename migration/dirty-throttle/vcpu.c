@@ -7,11 +7,15 @@
  */
 
 #include "qemu/osdep.h"
+#include "estimate.h"
 #include "vcpu.h"
+
+/* Nobody reports more at once, and times DIRTY_WORTH_MAX it fits. */
+#define REPORT_MAX_PAGES (1ULL << 50)
 
 void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns)
 {
-    *v = (DirtyVcpu) { .run_from_ns = now_ns };
+    *v = (DirtyVcpu) { .run_from_ns = now_ns, .worth = DIRTY_WORTH_ONE };
     dirty_account_init(&v->limit, now_ns);
     dirty_account_init(&v->share, now_ns);
 }
@@ -19,6 +23,8 @@ void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns)
 void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
 {
     v->total_known = false;
+    v->worth = DIRTY_WORTH_ONE;
+    dirty_vcpu_keep(v);
     v->stretch_ns = 0;
     v->run_pages = 0;
     v->fresh_pages = 0;
@@ -26,6 +32,19 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     /* A share belongs to a vCPU that is there. */
     dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
     memset(v->records, 0, sizeof(v->records));
+}
+
+/* What is thought to have been dirtied when so much was reported */
+static uint64_t vcpu_estimate_pages(DirtyVcpu *v, uint64_t reported_pages)
+{
+    uint64_t part;
+
+    if (v->worth == DIRTY_WORTH_ONE) {
+        return reported_pages;
+    }
+    part = MIN(reported_pages, REPORT_MAX_PAGES) * v->worth + v->worth_frac;
+    v->worth_frac = part % DIRTY_WORTH_ONE;
+    return part / DIRTY_WORTH_ONE;
 }
 
 int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
@@ -36,7 +55,9 @@ int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
         v->total_known = true;
         v->total_pages = total_pages;
     } else if (total_pages > v->total_pages) {
-        new_pages = total_pages - v->total_pages;
+        v->reported_pages += total_pages - v->total_pages;
+        new_pages = vcpu_estimate_pages(v, total_pages - v->total_pages);
+        v->charged_pages += new_pages;
         v->total_pages = total_pages;
     }
 
@@ -53,6 +74,23 @@ int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns)
     dirty_account_charge(&v->limit, new_pages, now_ns);
     dirty_account_charge(&v->share, new_pages, now_ns);
     return dirty_vcpu_penalty_ns(v, now_ns);
+}
+
+void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
+                        int64_t now_ns)
+{
+    uint64_t back_pages = dirty_pages_since(v->charged_pages, pages);
+    uint64_t more_pages = dirty_pages_since(pages, v->charged_pages);
+
+    v->dirtied_pages += more_pages - back_pages;
+    dirty_account_charge(&v->limit, more_pages, now_ns);
+    dirty_account_charge(&v->share, more_pages, now_ns);
+    dirty_account_pay(&v->limit, MIN(back_pages,
+                                     dirty_account_debt_pages(&v->limit)));
+    dirty_account_pay(&v->share, MIN(back_pages,
+                                     dirty_account_debt_pages(&v->share)));
+    v->worth = worth;
+    dirty_vcpu_keep(v);
 }
 
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
@@ -154,7 +192,8 @@ DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
     }
     return (DirtyVcpuRecord) {
         .time_ns = last->time_ns - first->time_ns,
-        .dirtied_pages = last->dirtied_pages - first->dirtied_pages,
+        .dirtied_pages = dirty_pages_since(last->dirtied_pages,
+                                           first->dirtied_pages),
         .paid_ns = last->paid_ns - first->paid_ns,
     };
 }

@@ -43,6 +43,15 @@ typedef struct DirtyVcpu {
     /* the last total reported; while there is none, the next is not charged */
     uint64_t total_pages;
     bool total_known;
+    /*
+     * Reported since the last correction, and charged for that; what a page
+     * reported is worth, as in estimate.h, and the part of a page that was not
+     * charged yet
+     */
+    uint64_t reported_pages;
+    uint64_t charged_pages;
+    unsigned worth;
+    unsigned worth_frac;
     /* charged since dirty_vcpu_init(), and the penalties for that */
     uint64_t dirtied_pages;
     uint64_t paid_ns;
@@ -88,6 +97,28 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns);
  */
 int64_t dirty_vcpu_charge(DirtyVcpu *v, uint64_t total_pages, int64_t now_ns);
 
+/**
+ * dirty_vcpu_correct: it has turned out what a vCPU has really dirtied
+ *
+ * @v: the vCPU
+ * @pages: since the last correction, for which it was charged v->charged_pages
+ * @worth: what a page reported is worth from now on
+ * @now_ns: the time
+ *
+ * What was charged too much is taken back, so that v->dirtied_pages gets less,
+ * and off the debts; a vCPU that has slept for it has slept.  What was charged
+ * too little is charged now.
+ */
+void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
+                        int64_t now_ns);
+
+/* What was charged is right, for all that is known. */
+static inline void dirty_vcpu_keep(DirtyVcpu *v)
+{
+    v->reported_pages = 0;
+    v->charged_pages = 0;
+}
+
 /* The penalty without a charge. */
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns);
 
@@ -129,6 +160,12 @@ void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns);
 
 /* What the records span; all zero while there is but one. */
 DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v);
+
+/* By how much a count has grown, which a correction may have lowered. */
+static inline uint64_t dirty_pages_since(uint64_t pages, uint64_t before)
+{
+    return pages > before ? pages - before : 0;
+}
 
 /* Pages/s dirtied of late. */
 uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v);

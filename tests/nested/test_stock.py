@@ -8,9 +8,7 @@
 
 import unittest
 
-from qemu.qmp.qmp_client import ExecuteError
-
-from migrate import ROLES, MigrateTest
+from migrate import MigrateTest
 
 
 class StockTest(MigrateTest):
@@ -18,10 +16,11 @@ class StockTest(MigrateTest):
     def test_limit_with_ring(self) -> None:
         self.check_limit(4096, "dirty-ring")
 
-    def test_nothing_without_ring(self) -> None:
-        vm = self.source(ROLES, ring=0)
-        with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
-            vm.limit(1, cpu_index=0)
+    def test_limit_without_ring(self) -> None:
+        self.check_limit(0, "fault-statistics")
+
+    def test_quota_without_ring(self) -> None:
+        self.check_quota(0, "fault-statistics")
 
 
 if __name__ == "__main__":

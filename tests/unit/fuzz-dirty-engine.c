@@ -17,6 +17,7 @@
 
 #include "qemu/osdep.h"
 #include "migration/dirty-throttle/engine.h"
+#include "migration/dirty-throttle/estimate.h"
 #include "migration/dirty-throttle/pool.h"
 #include "migration/dirty-throttle/ring-pace.h"
 #include "migration/dirty-throttle/vcpu.h"
@@ -254,20 +255,37 @@ static void pass_time(Fuzz *f, int64_t ns)
     }
 }
 
-/* A look at a vCPU, by its own thread or by another */
-static int64_t fuzz_charge(Fuzz *f, Vcpu *c, uint64_t pages)
+static void tally_charge(Fuzz *f, Vcpu *c, uint64_t pages)
 {
-    int64_t penalty_ns;
-
-    c->total_pages += pages;
-    if (c->v.total_known && dirty_account_limited(&c->v.limit)) {
+    if (dirty_account_limited(&c->v.limit)) {
         c->limit.charged_pages += pages;
     }
-    if (c->v.total_known && dirty_account_limited(&c->v.share)) {
+    if (dirty_account_limited(&c->v.share)) {
         c->share.charged_pages += pages;
         f->charged_pages += pages;
     }
+}
+
+/* What is taken back is paid off a debt, as the pool would. */
+static void tally_back(Fuzz *f, Vcpu *c, uint64_t pages)
+{
+    uint64_t limit_pages = MIN(pages, dirty_account_debt_pages(&c->v.limit));
+    uint64_t share_pages = MIN(pages, dirty_account_debt_pages(&c->v.share));
+
+    c->limit.pool_paid_pages += limit_pages;
+    c->share.pool_paid_pages += share_pages;
+    f->charged_pages -= share_pages;
+}
+
+/* A look at a vCPU, by its own thread or by another */
+static int64_t fuzz_charge(Fuzz *f, Vcpu *c, uint64_t pages)
+{
+    uint64_t before_pages = c->v.dirtied_pages;
+    int64_t penalty_ns;
+
+    c->total_pages += pages;
     penalty_ns = dirty_vcpu_charge(&c->v, c->total_pages, f->now_ns);
+    tally_charge(f, c, c->v.dirtied_pages - before_pages);
     g_assert_cmpint(penalty_ns, >=, 0);
     g_assert_cmpint(penalty_ns, <=, DIRTY_PENALTY_MAX_NS - c->stretch_ns);
     g_assert_cmpint(penalty_ns, ==, dirty_vcpu_penalty_ns(&c->v, f->now_ns));
@@ -551,6 +569,27 @@ static void fuzz_ring(Fuzz *f, Vcpu *c)
     seen.ring_due |= due;
 }
 
+/* A sync tells what a vCPU has really dirtied. */
+static void fuzz_correct(Fuzz *f, Vcpu *c)
+{
+    uint64_t pages = MIN(take_pages(f), c->v.charged_pages * 4);
+    unsigned worth = DIRTY_WORTH_MIN +
+                     take_figure(&f->bytes, 16) % (DIRTY_WORTH_MAX + 1 -
+                                                   DIRTY_WORTH_MIN);
+    uint64_t right = c->v.dirtied_pages - c->v.charged_pages + pages;
+
+    fuzz_charge(f, c, 0);
+    if (pages > c->v.charged_pages) {
+        tally_charge(f, c, pages - c->v.charged_pages);
+    } else {
+        tally_back(f, c, c->v.charged_pages - pages);
+    }
+    dirty_vcpu_correct(&c->v, pages, worth, f->now_ns);
+    g_assert_cmpuint(c->v.dirtied_pages, ==, right);
+    g_assert_cmpuint(c->v.charged_pages, ==, 0);
+    check_vcpu(f, c);
+}
+
 static void fuzz_parameters(Fuzz *f)
 {
     Bytes *b = &f->bytes;
@@ -621,6 +660,14 @@ static void fuzz_event(Fuzz *f)
             fuzz_step(f);
         } else {
             fuzz_begin(f);
+        }
+        break;
+    case 14:
+        if (take(b) % 16) {
+            fuzz_correct(f, c);
+        } else if (f->engine.means.mechanism) {
+            f->decision = dirty_engine_unexplained(&f->engine, f->now_ns);
+            seen.reason[f->decision.reason] = true;
         }
         break;
     default:

@@ -777,6 +777,51 @@ static void test_no_mechanism(void)
     }
 }
 
+/* What tells who dirties memory does so no more, whatever the phase is. */
+static void test_unexplained(void)
+{
+    for (int limit = 0; limit <= 1; limit++) {
+        Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                    .limit_pps = limit * LINK_PPS / 2, .both = true,
+                    .converge.enabled = true };
+
+        model_begin(&m);
+        while (m.engine.phase != DIRTY_PHASE_THROTTLING) {
+            model_step(&m);
+        }
+        check_decision(&m, limit, true, false);
+        m.decision = dirty_engine_unexplained(&m.engine, m.now_ns);
+        for (int i = 0; i < 100; i++) {
+            g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
+            g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_UNEXPLAINED);
+            check_decision(&m, false, false, true);
+            model_step(&m);
+        }
+        /* not for the next migration */
+        model_begin(&m);
+        g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
+    }
+}
+
+/* A correction takes back what was decided by; no rate gets absurd for it. */
+static void test_count_goes_back(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    while (m.engine.phase != DIRTY_PHASE_THROTTLING) {
+        model_step(&m);
+    }
+    m.vcpus.dirtied_pages = 0;
+    m.now_ns += S;
+    dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
+    g_assert_cmpuint(m.engine.iteration.dirty_pps, ==, 0);
+    g_assert_cmpuint(m.engine.iteration.dirtied_pages, ==, 0);
+    dirty_engine_synced(&m.engine, m.iteration + 1, m.remaining_pages,
+                        &m.vcpus, m.now_ns);
+    g_assert_cmpuint(m.engine.device_pps, ==, 0);
+}
+
 /* Who enabled neither dirty-limit nor dirty-quota is told nothing. */
 static void test_no_capability(void)
 {
@@ -1086,6 +1131,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/decision/no-mechanism", test_no_mechanism);
     g_test_add_func("/dirty-engine/decision/no-capability",
                     test_no_capability);
+    g_test_add_func("/dirty-engine/unexplained", test_unexplained);
+    g_test_add_func("/dirty-engine/count-goes-back", test_count_goes_back);
     g_test_add_func("/dirty-engine/decision/stands", test_decision_stands);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);
     g_test_add_func("/dirty-engine/clock-back", test_clock_goes_back);

@@ -7,9 +7,11 @@
  */
 
 #include "qemu/osdep.h"
+#include "migration/dirty-throttle/estimate.h"
 #include "migration/dirty-throttle/vcpu.h"
 
 #define MS 1000000LL
+#define S DIRTY_NS_PER_S
 
 /* Watched from page 0 at time 0, with these rates. */
 static DirtyVcpu watched(uint64_t limit_pps, uint64_t share_pps)
@@ -269,6 +271,64 @@ static void test_floor_in_pieces(void)
     g_assert_cmpuint(v.penalties, ==, 20);
 }
 
+/* What was charged too much is given back, as far as it is not slept off. */
+static void test_charged_too_much(void)
+{
+    DirtyVcpu v = watched(1000, 500);
+
+    dirty_vcpu_charge(&v, 40, 0);
+    g_assert_cmpuint(v.reported_pages, ==, 40);
+    dirty_vcpu_correct(&v, 10, DIRTY_WORTH_ONE / 4, 0);
+    g_assert_cmpuint(v.dirtied_pages, ==, 10);
+    g_assert_cmpuint(dirty_account_debt_pages(&v.limit), ==, 10);
+    g_assert_cmpuint(dirty_account_debt_pages(&v.share), ==, 10);
+
+    /* what is reported from now on counts a quarter, and no part is lost */
+    for (int i = 1; i <= 40; i++) {
+        dirty_vcpu_charge(&v, 40 + i, 0);
+    }
+    g_assert_cmpuint(v.dirtied_pages, ==, 20);
+    g_assert_cmpuint(v.reported_pages, ==, 40);
+    g_assert_cmpuint(v.charged_pages, ==, 10);
+
+    /* it has paid: nothing to be given back, and no credit for it */
+    dirty_vcpu_charge(&v, 80, S);
+    g_assert_cmpuint(dirty_vcpu_debt_pages(&v), ==, 0);
+    dirty_vcpu_correct(&v, 0, DIRTY_WORTH_ONE, S);
+    g_assert_cmpuint(v.dirtied_pages, ==, 10);
+    g_assert_cmpint(v.share.balance_pages, ==, 500 * DIRTY_BURST_NS / S);
+}
+
+static void test_charged_too_little(void)
+{
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 500);
+
+    dirty_vcpu_charge(&v, 10, 0);
+    dirty_vcpu_correct(&v, 40, 4 * DIRTY_WORTH_ONE, 0);
+    g_assert_cmpuint(v.dirtied_pages, ==, 40);
+    g_assert_cmpuint(dirty_account_debt_pages(&v.share), ==, 40);
+    dirty_vcpu_charge(&v, 20, 0);
+    g_assert_cmpuint(v.dirtied_pages, ==, 80);
+
+    /* a vCPU that is not watched any more starts anew */
+    dirty_vcpu_forget(&v, 0);
+    g_assert_cmpuint(v.reported_pages, ==, 0);
+    g_assert_cmpuint(v.charged_pages, ==, 0);
+    g_assert_cmpuint(v.worth, ==, DIRTY_WORTH_ONE);
+}
+
+/* A correction makes counts smaller, but no rate of it. */
+static void test_rate_after_correction(void)
+{
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, DIRTY_RATE_UNLIMITED);
+
+    dirty_vcpu_charge(&v, 1000, 1);
+    dirty_vcpu_record(&v, 1);
+    dirty_vcpu_correct(&v, 0, DIRTY_WORTH_ONE, 2);
+    dirty_vcpu_record(&v, S);
+    g_assert_cmpuint(dirty_vcpu_rate_pps(&v), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -284,5 +344,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/floor", test_floor);
     g_test_add_func("/dirty-vcpu/floor-of-a-limit", test_floor_of_a_limit);
     g_test_add_func("/dirty-vcpu/floor-in-pieces", test_floor_in_pieces);
+    g_test_add_func("/dirty-vcpu/too-much", test_charged_too_much);
+    g_test_add_func("/dirty-vcpu/too-little", test_charged_too_little);
+    g_test_add_func("/dirty-vcpu/corrected", test_rate_after_correction);
     return g_test_run();
 }

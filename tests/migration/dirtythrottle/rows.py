@@ -6,7 +6,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 from stressvm.stressguest import Role
@@ -100,6 +100,21 @@ def _quota_rows() -> list[Row]:
     ]
 
 
+def _faults_rows() -> list[Row]:
+    """The same without a ring, by page faults"""
+    rows = [replace(row, name=row.name.replace("link", "faults").replace(
+                        "ring4096", "one"),
+                    title=row.title.removesuffix(", ring 4096") + ", no ring",
+                    testbed=replace(row.testbed, ring=0))
+            for row in _quota_rows() if row.testbed.ring == 4096]
+    for limit in (10, 25, 100):
+        rows.append(Row(
+            "holds-%d-faults" % limit,
+            "limit %d MB/s holds, no ring" % limit,
+            Holds(), Holds.testbed(limit, 0), BY_LIMIT))
+    return rows
+
+
 def _guest_rows() -> list[Row]:
     """What KVM and QEMU do by themselves costs nothing"""
     # It draws so little that it matters to nobody but who looks at it
@@ -189,5 +204,5 @@ def _hostile_rows() -> list[Row]:
                 first=False)]
 
 
-ROWS = (_limit_rows() + _quota_rows() + _guest_rows() + _reaper_rows() +
-        _scaling_rows() + _hostile_rows())
+ROWS = (_limit_rows() + _quota_rows() + _faults_rows() + _guest_rows() +
+        _reaper_rows() + _scaling_rows() + _hostile_rows())

@@ -1,0 +1,51 @@
+/*
+ * KVM: page faults of vCPUs, where nothing else tells who dirties memory
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef ACCEL_KVM_KVM_DIRTY_FAULTS_H
+#define ACCEL_KVM_KVM_DIRTY_FAULTS_H
+
+#include "kvm-dirty-int.h"
+
+/* Once, from kvm_init(), when it is known that nothing else tells. */
+void kvm_dirty_faults_init(KVMState *s);
+
+/*
+ * Begin, or end, to read a vCPU's statistics.  With the BQL held, while the
+ * vCPU is not in the list; the former in its thread.
+ */
+void kvm_dirty_faults_vcpu_init(KVMDirtyVcpu *d);
+void kvm_dirty_faults_vcpu_destroy(KVMDirtyVcpu *d);
+
+/**
+ * kvm_dirty_faults_due: is a look worth its time?
+ *
+ * Under kvm_slots_lock().
+ *
+ * Returns: false if the vCPU has not run since the last look, or has taken no
+ * fault in the last ones
+ */
+bool kvm_dirty_faults_due(KVMDirtyVcpu *d);
+
+/* Add a vCPU's new faults to what it has dirtied.  Under kvm_slots_lock(). */
+void kvm_dirty_faults_look(KVMDirtyVcpu *d);
+
+/* From now on what is found counts, or does not.  Under kvm_slots_lock(). */
+void kvm_dirty_faults_start(KVMState *s);
+void kvm_dirty_faults_stop(KVMState *s);
+
+/*
+ * A slot's log is read out into its bitmap between these two.  Under
+ * kvm_slots_lock().
+ */
+void kvm_dirty_faults_read_begin(KVMState *s, KVMSlot *mem);
+void kvm_dirty_faults_read_end(KVMState *s, KVMSlot *mem);
+
+/* As DirtyThrottleOps says.  Not under kvm_slots_lock(). */
+uint64_t kvm_dirty_faults_take_found(void);
+
+#endif

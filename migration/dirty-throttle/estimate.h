@@ -1,0 +1,75 @@
+/*
+ * Dirty throttle: what vCPUs are thought to have dirtied, and what they have
+ *
+ * Some accelerators only see something that goes with a dirtied page, such as
+ * a fault of the vCPU that wrote to it.  The sum of what they report need not
+ * be what was dirtied: other things may count as well, or not all pages do.
+ * But each dirty sync tells how many pages vCPUs have really dirtied.  So what
+ * is reported counts at the worth that the last sync has shown, and each sync
+ * corrects what was charged before it: then the sum of all charges is what the
+ * sync has found, shared out in proportion to the reports.
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_DIRTY_THROTTLE_ESTIMATE_H
+#define MIGRATION_DIRTY_THROTTLE_ESTIMATE_H
+
+/* The worth of a page reported that is a page dirtied */
+#define DIRTY_WORTH_ONE 1024
+
+/*
+ * The most that a page reported may be worth.  If more than four pages were
+ * dirtied for each of them, the reports do not tell who has done it.
+ */
+#define DIRTY_WORTH_MAX (4 * DIRTY_WORTH_ONE)
+
+/*
+ * The least, so that a vCPU that begins to write is noticed before the next
+ * sync, however much was reported for nothing before
+ */
+#define DIRTY_WORTH_MIN (DIRTY_WORTH_ONE / 16)
+
+typedef struct DirtyEstimate {
+    /* DIRTY_WORTH_MIN..DIRTY_WORTH_MAX */
+    unsigned worth;
+    /* of the correction under way: reports are divided by 2^shift, then sum */
+    unsigned shift;
+    uint64_t reported_sum;
+    uint64_t found_pages;
+    /* the part of a page that was not given to those before, / reported_sum */
+    uint64_t rest;
+} DirtyEstimate;
+
+/* What is reported counts as it is, until a sync tells better. */
+void dirty_estimate_init(DirtyEstimate *e);
+
+/**
+ * dirty_estimate_correct: a dirty sync has told the truth
+ *
+ * @e: the estimate; its worth is the right one from now on, unless too little
+ *     was found to tell
+ * @reported_pages: by all vCPUs since the sync before
+ * @found_pages: dirtied by vCPUs, as this sync has found
+ *
+ * Returns: false if the reports do not explain what was found
+ */
+bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
+                            uint64_t found_pages);
+
+/**
+ * dirty_estimate_share: what one vCPU has dirtied
+ *
+ * For each vCPU once after dirty_estimate_correct().
+ *
+ * @reported_pages: by this vCPU since the sync before
+ *
+ * Returns: its part of what was found.  All parts together are all that was
+ * found, if all have reported what dirty_estimate_correct() was told; up to
+ * one page for each vCPU less if that was 2^32 pages or more.
+ */
+uint64_t dirty_estimate_share(DirtyEstimate *e, uint64_t reported_pages);
+
+#endif

@@ -1,0 +1,128 @@
+/*
+ * Dirty throttle: what reports are worth
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/dirty-throttle/estimate.h"
+
+#define VCPUS 5
+
+static uint64_t sum(const uint64_t *pages)
+{
+    uint64_t all = 0;
+
+    for (int i = 0; i < VCPUS; i++) {
+        all += pages[i];
+    }
+    return all;
+}
+
+/* The parts are all that was found, in proportion, whatever the numbers are. */
+static void test_parts_are_the_whole(void)
+{
+    GRand *rand = g_rand_new_with_seed(1);
+    DirtyEstimate e;
+
+    dirty_estimate_init(&e);
+    for (int n = 0; n < 10000; n++) {
+        uint64_t reported[VCPUS], found, given = 0;
+
+        for (int i = 0; i < VCPUS; i++) {
+            reported[i] = g_rand_int(rand) >> g_rand_int_range(rand, 4, 32);
+        }
+        reported[0]++;
+        reported[VCPUS - 1] = 0;
+        found = g_rand_int(rand) >> g_rand_int_range(rand, 0, 32);
+        if (!dirty_estimate_correct(&e, sum(reported), found)) {
+            continue;
+        }
+        for (int i = 0; i < VCPUS; i++) {
+            uint64_t part = dirty_estimate_share(&e, reported[i]);
+            uint64_t exact = found * reported[i];
+
+            g_assert_cmpuint((part + 1) * sum(reported), >=, exact);
+            g_assert_cmpuint(part * sum(reported), <=,
+                             exact + sum(reported));
+            given += part;
+        }
+        g_assert_cmpuint(given, ==, found);
+        g_assert_cmpuint(e.worth, >=, DIRTY_WORTH_MIN);
+        g_assert_cmpuint(e.worth, <=, DIRTY_WORTH_MAX);
+    }
+    g_rand_free(rand);
+}
+
+/* Who has reported nothing, has dirtied nothing. */
+static void test_nothing_for_nothing(void)
+{
+    DirtyEstimate e;
+
+    dirty_estimate_init(&e);
+    g_assert_true(dirty_estimate_correct(&e, 3000, 10000));
+    g_assert_cmpuint(dirty_estimate_share(&e, 0), ==, 0);
+    g_assert_cmpuint(dirty_estimate_share(&e, 3000), ==, 10000);
+    g_assert_cmpuint(dirty_estimate_share(&e, 0), ==, 0);
+    g_assert_true(dirty_estimate_correct(&e, 0, 0));
+    g_assert_cmpuint(dirty_estimate_share(&e, 0), ==, 0);
+}
+
+static void test_worth(void)
+{
+    DirtyEstimate e;
+
+    dirty_estimate_init(&e);
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE);
+    /* half of what is reported are reads */
+    g_assert_true(dirty_estimate_correct(&e, 20000, 10000));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 2);
+    /* half is not reported */
+    g_assert_true(dirty_estimate_correct(&e, 10000, 20000));
+    g_assert_cmpuint(e.worth, ==, 2 * DIRTY_WORTH_ONE);
+    /* too little to tell */
+    g_assert_true(dirty_estimate_correct(&e, 100, 1));
+    g_assert_cmpuint(e.worth, ==, 2 * DIRTY_WORTH_ONE);
+    /* nothing but reads; but they may end */
+    g_assert_true(dirty_estimate_correct(&e, 100000, 0));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_MIN);
+}
+
+static void test_unexplained(void)
+{
+    DirtyEstimate e;
+
+    dirty_estimate_init(&e);
+    g_assert_true(dirty_estimate_correct(&e, 2500, 10000));
+    g_assert_false(dirty_estimate_correct(&e, 2499, 10000));
+    g_assert_false(dirty_estimate_correct(&e, 0, 10000));
+    /* Nobody reports what KVM itself writes, which is not much. */
+    g_assert_true(dirty_estimate_correct(&e, 0, 500));
+}
+
+static void test_huge(void)
+{
+    DirtyEstimate e;
+    uint64_t given;
+
+    dirty_estimate_init(&e);
+    g_assert_true(dirty_estimate_correct(&e, 3ULL << 40, 3ULL << 41));
+    g_assert_cmpuint(e.worth, >=, 2 * DIRTY_WORTH_ONE - 1);
+    g_assert_cmpuint(e.worth, <=, 2 * DIRTY_WORTH_ONE);
+    given = dirty_estimate_share(&e, 1ULL << 40);
+    g_assert_cmpuint(given, >=, (1ULL << 41) / 100 * 99);
+    g_assert_cmpuint(given, <=, 1ULL << 41);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/dirty-estimate/whole", test_parts_are_the_whole);
+    g_test_add_func("/dirty-estimate/nothing", test_nothing_for_nothing);
+    g_test_add_func("/dirty-estimate/worth", test_worth);
+    g_test_add_func("/dirty-estimate/unexplained", test_unexplained);
+    g_test_add_func("/dirty-estimate/huge", test_huge);
+    return g_test_run();
+}
