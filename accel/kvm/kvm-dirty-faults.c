@@ -43,8 +43,11 @@ static const char *const fault_counters[KVM_DIRTY_FAULT_COUNTERS] = {
 
 void kvm_dirty_faults_init(KVMState *s)
 {
+#ifdef TARGET_I386
+    /* On other architectures KVM counts no such faults. */
     s->dirty->faults.supported = kvm_check_extension(s,
                                                      KVM_CAP_BINARY_STATS_FD);
+#endif
 }
 
 /* Find the counters; all from the first to the last are read at once. */
