@@ -14,14 +14,17 @@ import socket
 import tempfile
 import unittest
 
+from pathlib import Path
+from unittest import mock
+
 from dirtythrottle.base import ThrottleTest
-from dirtythrottle.chaos import events, figures
+from dirtythrottle.chaos import events, figures, procfs
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.channel import Channel
 from dirtythrottle.chaos.events import Generator
 from dirtythrottle.chaos.minimise import minimise
 from dirtythrottle.chaos.run import Run, lines, parse
-from dirtythrottle.chaos.sanitizer import SLOWNESS
+from dirtythrottle.chaos.sanitizer import Findings, SLOWNESS
 from dirtythrottle.chaos.world import World
 
 # Any number does, but the same one each time: a failure shall come again
@@ -305,6 +308,43 @@ class BrokenTest(unittest.TestCase):
                          Broken("log", "0x8a00: page 77\n").signature)
         self.assertNotEqual(Broken("log", "a").signature,
                             Broken("log", "b").signature)
+
+
+class FindingsTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.dir = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.dict(
+            os.environ, {"SANITIZER_REPORTS": str(self.dir)}))
+        self.findings = Findings()
+
+    def report(self, what: str, process: int = 1) -> None:
+        with open(self.dir / ("qemu.%d" % process), "a") as file:
+            file.write("==================\nWARNING: a race (pid=%d)\n"
+                       "SUMMARY: a race in %s\n==================\n" % (
+                           process, what))
+
+    def taken(self) -> Broken:
+        return Broken("sanitizer", self.findings.take())
+
+    def test_signature(self) -> None:
+        """The same finding in two processes is one, others are others"""
+        self.report("one()")
+        first = self.taken()
+        self.report("one()", process=2)
+        self.assertEqual(self.taken().signature, first.signature)
+        self.report("two()")
+        self.assertNotEqual(self.taken().signature, first.signature)
+
+    def test_each_is_taken_once(self) -> None:
+        self.report("one()")
+        self.assertIn("pid=1", self.findings.take())
+        self.assertIsNone(self.findings.take())
+
+    def test_its_file_is_none_of_qemu(self) -> None:
+        before = procfs.resources(os.getpid())
+        with open(self.dir / "qemu.1", "w"), open(os.devnull):
+            after = procfs.resources(os.getpid())
+        self.assertEqual(after - before, {"file " + os.devnull: 1})
 
 
 if __name__ == "__main__":

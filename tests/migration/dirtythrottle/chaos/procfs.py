@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from dirtythrottle.chaos import sanitizer
+
 # Threads of pools, which come when there is work and stay for a while
 _POOLED = re.compile(r"worker")
 
@@ -34,10 +36,14 @@ def _threads(pid: int) -> Counter[str]:
 
 def _files(pid: int) -> Counter[str]:
     names = Counter()
+    # A sanitizer that has found something keeps its own file
+    reports = str(sanitizer.reports())
     for link in Path("/proc/%d/fd" % pid).iterdir():
         try:
             name = os.readlink(link)
         except FileNotFoundError:
+            continue
+        if os.path.dirname(name) == reports:
             continue
         names["file " + _NUMBERS.sub("N", name)] += 1
     return names

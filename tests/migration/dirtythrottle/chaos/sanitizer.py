@@ -16,6 +16,9 @@ SLOWNESS = {"": 1.0, "asan": 4.0, "tsan": 10.0}
 # Long enough for both stacks of a race
 _LINES = 120
 
+# So begins a finding's last line, which says what it is
+_SUMMARY = "SUMMARY: "
+
 # QEMU tells the address sanitizer what it has to know of coroutines; where one
 # is left by a jump, that cannot tell the size of the stack.
 _HARMLESS = ("ASan doesn't fully support makecontext/swapcontext",
@@ -24,20 +27,22 @@ _HARMLESS = ("ASan doesn't fully support makecontext/swapcontext",
              "For details see ")
 
 
-class Findings:
-    """
-    What a sanitizer has written, each line taken once
+def reports() -> Path | None:
+    """Where scripts/sanitized lets sanitizers write to"""
+    path = os.environ.get("SANITIZER_REPORTS")
+    return Path(path) if path else None
 
-    scripts/sanitized sets the sanitizer up, and says where that writes to.
-    """
+
+class Findings:
+    """What a sanitizer has written, each line taken once"""
 
     def __init__(self) -> None:
-        reports = os.environ.get("SANITIZER_REPORTS")
-        self._directory = Path(reports) if reports else None
+        self._directory = reports()
         # How much of each file has been taken: a process may add to its own
         self._taken: dict[Path, int] = {}
 
     def take(self) -> str | None:
+        """Summaries first, because the first line tells failures apart"""
         if self._directory is None:
             return None
         lines = []
@@ -47,7 +52,9 @@ class Findings:
                       text[self._taken.get(path, 0):].splitlines()
                       if not any(text in line for text in _HARMLESS)]
             self._taken[path] = len(text)
-        return "\n".join(lines[:_LINES]) or None
+        summaries = dict.fromkeys(line for line in lines
+                                  if line.startswith(_SUMMARY))
+        return "\n".join([*summaries, *lines][:_LINES]) or None
 
     def forget(self) -> None:
         """All processes have ended, and what they wrote is known"""
