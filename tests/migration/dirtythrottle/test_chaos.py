@@ -300,6 +300,16 @@ class ChaosTest(ThrottleTest):
         failure, = run.failures
         self.assertEqual(failure.broken.invariant, "limits")
 
+    def test_launch_that_fails_tells_why(self) -> None:
+        run = self.run_of()
+        run.minimise_seconds = 0
+        run.play([{"do": "boot", "ring": 1000, "mb": 8, "vga": False,
+                   "work": [["writer", 0]]}])
+        failure, = run.failures
+        self.assertEqual(failure.broken.invariant, "launch")
+        self.assertIn("Exit code: 1\n", failure.broken.text)
+        self.assertIn("dirty-ring-size", failure.broken.text)
+
 
 class BrokenTest(unittest.TestCase):
     def test_signature(self) -> None:

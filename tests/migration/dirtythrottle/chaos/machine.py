@@ -180,7 +180,8 @@ class Machine(StressVM):
         return {entry["capability"]: entry["state"] for entry in
                 self.command("query-migrate-capabilities")}
 
-    def wait(self, what: str, condition: Any, seconds: float = 0) -> Any:
+    def wait_for(self, what: str, condition: Any,
+                 seconds: float = 0) -> Any:
         deadline = time.monotonic() + (seconds or self._patience.soon)
         while True:
             result = condition()
@@ -216,7 +217,7 @@ class Machine(StressVM):
         self.out("w", _CPU_SELECTOR, 0)
         self.out("w", _CPU_SELECTOR, before - 1)
         self.out("b", _CPU_FLAGS, _CPU_EJECT)
-        self.wait("vCPU unplugged", lambda: len(
+        self.wait_for("vCPU unplugged", lambda: len(
             self.command("query-cpus-fast")) == before - 1)
         return True
 
@@ -313,7 +314,7 @@ class Machine(StressVM):
                     self.guest.want(i, *work[i])
             return not late
 
-        self.wait("vCPUs take up work", done, self._patience.eventually)
+        self.wait_for("vCPUs take up work", done, self._patience.eventually)
 
     def check_memory(self) -> int:
         """
@@ -329,7 +330,7 @@ class Machine(StressVM):
             return all(self.guest.vcpu(i).passes >= vcpu.passes + 2
                        for i, vcpu in enumerate(before))
 
-        self.wait("all memory read", passed, self._patience.eventually)
+        self.wait_for("all memory read", passed, self._patience.eventually)
         after = self.guest.vcpus()[:self.shape.vcpus]
         for i, vcpu in enumerate(after):
             if vcpu.errors:

@@ -632,18 +632,18 @@ class World:
             if not dst.is_running():
                 return False
             try:
-                dst.wait("arrived", there)
+                dst.wait_for("arrived", there)
             except Broken:
                 return False
             return dst.is_running()
-        dst.wait("arrived", there)
+        dst.wait_for("arrived", there)
         dst.check_alive()
         return True
 
     def _move(self, dst: Machine) -> None:
         """The guest is at the destination now"""
         src = self._vm
-        src.wait("postmigrate", lambda: self._run_state(src) in _GONE)
+        src.wait_for("postmigrate", lambda: self._run_state(src) in _GONE)
         src.check_limits()
         src.check_resources()
         dst.stopped = self._run_state(dst) in _STOPPED
@@ -655,14 +655,14 @@ class World:
         """The guest is where it was"""
         vm = self._vm
         if status == "completed":
-            vm.wait("postmigrate", lambda: self._run_state(vm) in _GONE)
+            vm.wait_for("postmigrate", lambda: self._run_state(vm) in _GONE)
             vm.command("cont")
             vm.stopped = False
         else:
             wanted = _STOPPED if vm.stopped else ("running",)
             if self._attempt.stop_forgotten:
                 wanted = ("running", *_STOPPED)
-            vm.wait(" or ".join(wanted), lambda:
+            vm.wait_for(" or ".join(wanted), lambda:
                     self._run_state(vm) in wanted)
             vm.stopped = self._run_state(vm) in _STOPPED
         vm.broken_off = True
@@ -686,7 +686,7 @@ class World:
                              info.get("error-desc"))
             return info.get("status") == "completed"
 
-        vm.wait("completed", completed, self._patience.eventually)
+        vm.wait_for("completed", completed, self._patience.eventually)
 
     def _do_file(self, ring: int) -> bool | None:
         """To a file, and from there to another VM"""
@@ -700,10 +700,10 @@ class World:
         vm.command("migrate", uri="exec:cat >" + path)
         self.counts["migrations"] += 1
         self._until_completed(vm)
-        vm.wait("postmigrate", lambda: self._run_state(vm) in _GONE)
+        vm.wait_for("postmigrate", lambda: self._run_state(vm) in _GONE)
         dst = self._destination(ring)
         dst.command("migrate-incoming", uri="exec:cat <" + path)
-        dst.wait("arrived", lambda: self._run_state(dst) in
+        dst.wait_for("arrived", lambda: self._run_state(dst) in
                  ("running", *_STOPPED), self._patience.eventually)
         os.unlink(path)
         dst.stopped = vm.stopped
