@@ -210,6 +210,7 @@ class InconsistenciesTest(unittest.TestCase):
                 (throttle, "phase", "watching"),
                 (throttle, "reason", None),
                 (throttle, "reason", "no-mechanism"),
+                (throttle, "reason", "unexplained"),
                 (throttle, "mechanism", None),
                 (throttle, "reaper", None),
                 (throttle, "phase-time", 99999),

@@ -10,13 +10,15 @@ import unittest
 
 from qemu.machine.machine import VMLaunchFailure
 
+from stressvm import probe
 from stressvm.stressguest import Role
 from stressvm.timeline import Poll
 from stressvm.vm import StressVM
 from stressvm.waiting import wait_until
 
-from dirtythrottle.base import EVENTUALLY, SOON, ThrottleTest
+from dirtythrottle.base import EVENTUALLY, SOON
 from dirtythrottle.migration import Migration
+from dirtythrottle.shimtest import ShimTest
 
 # What an administrator sets for all VMs, in a file that QEMU reads
 DEFAULTS = [word for name in ("auto-converge", "dirty-quota",
@@ -38,8 +40,9 @@ SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
 SMALL_WRITER = Role("writer", rate=5000, mb=32)
 
 
-class ManagedTest(ThrottleTest):
+class ManagedTest(ShimTest):
     needs = ("dirty-quota", "adaptive-reaper")
+    shim_source = "faults-shim.c"
 
     def set_known(self, vm: StressVM, known: dict[str, bool]) -> None:
         vm.command("migrate-set-capabilities", capabilities=[
@@ -65,25 +68,44 @@ class ManagedTest(ThrottleTest):
         return [poll for poll in migration.timeline.polls
                 if poll.status == "active"]
 
-    def test_there_and_back(self) -> None:
-        """From a host whose VMs have rings to one whose have not, and back"""
+    def there_and_back(self, withhold: int) -> tuple[list[Poll], int]:
+        """
+        From a host whose VMs have rings to one whose have not, and back
+
+        What was told on the way back, and how often a warning was given.
+        """
         first = self.source((SMALL_WRITER,), args=DEFAULTS)
-        second = self.destination(first, ring=0, args=DEFAULTS)
         third = self.destination(first, args=DEFAULTS)
+        self.change(FAULTS_SHIM_WITHHOLD=withhold)
+        second = self.destination(first, ring=0, args=DEFAULTS)
         for poll in self.migrate(first, second):
             self.assertEqual(poll.info["dirty-throttle"]["mechanism"],
                              "dirty-ring")
         first.kill()
+        polls = self.migrate(second, third)
+        second.kill()
+        warnings = [line for line in second.get_log().splitlines()
+                    if "warning: dirty-quota" in line]
+        return polls, len(warnings)
+
+    def test_there_and_back(self) -> None:
+        if not probe.has_statistics():
+            self.skipTest("this kernel's KVM has no statistics")
+        polls, warnings = self.there_and_back(withhold=0)
+        for poll in polls:
+            self.assertEqual(poll.info["dirty-throttle"]["mechanism"],
+                             "fault-statistics")
+        self.assertEqual(warnings, 0)
+
+    def test_there_and_back_without_statistics(self) -> None:
+        polls, warnings = self.there_and_back(withhold=1)
         # by now auto-converge is off, so that nothing is left to it
-        for poll in self.migrate(second, third):
+        for poll in polls:
             told = poll.info["dirty-throttle"]
             self.assertEqual((told["phase"], told["reason"],
                               told["fallback"]),
                              ("cannot-help", "no-mechanism", False))
-        second.kill()
-        warnings = [line for line in second.get_log().splitlines()
-                    if "warning: dirty-quota" in line]
-        self.assertEqual(len(warnings), 1, second.get_log())
+        self.assertEqual(warnings, 1)
 
     def test_sandbox(self) -> None:
         """Nothing that the throttle calls is denied"""

@@ -81,6 +81,9 @@ class DeviceWriter:
 class QuotaTest(ThrottleTest):
     needs = ("dirty-quota",)
 
+    # MiB/s, of a migration that is to complete
+    LINK = 100
+
     def device_source(self, roles: Sequence[Role], megabytes: int,
                       seconds: float) -> tuple[StressVM, DeviceWriter]:
         """A VM with a device that writes to memory by itself"""
@@ -120,13 +123,8 @@ class QuotaTest(ThrottleTest):
             raise TimeLimit("%s; there is %s" % (limit, info)) from None
         return info
 
-
-class ConvergeTest(QuotaTest):
-
-    # MiB/s
-    LINK = 100
-
-    def migrate(self, roles: Sequence[Role], *capabilities: str, ring: int,
+    def migrate(self, roles: Sequence[Role], *capabilities: str,
+                ring: int | None = None,
                 **parameters: Any) -> list[dict[str, Any]]:
         """All that dirty-throttle said, once memory was found intact"""
         said = []
@@ -136,6 +134,7 @@ class ConvergeTest(QuotaTest):
             if info:
                 said.append(info)
 
+        ring = self.ring if ring is None else ring
         src = self.source(roles, ring=ring)
         dst = self.destination(src, ring=ring)
         migration = self.start(src, dst, capabilities, link=self.LINK,
@@ -159,6 +158,9 @@ class ConvergeTest(QuotaTest):
             if info["phase"] == "first-pass":
                 self.assertEqual(sum(vcpu["penalties"]
                                      for vcpu in info["vcpus"]), 0)
+
+
+class ConvergeTest(QuotaTest):
 
     def test_ring_1024(self) -> None:
         said = self.migrate((WRITER, READER), ring=1024)
@@ -367,14 +369,6 @@ class FallbackTest(QuotaTest):
         src.set_parameters(throttle_trigger_threshold=LASTING)
         src.set_link(200)
         self.wait_given_back(migration)
-
-    def test_no_ring(self) -> None:
-        src = self.source(ring=0)
-        migration = self.start(src, capabilities=["auto-converge"], link=50)
-        info = self.wait_phase(migration, "cannot-help")
-        self.assertEqual(info["reason"], "no-mechanism")
-        wait_until("auto-converge", EVENTUALLY, lambda:
-                   "cpu-throttle-percentage" in migration.poll().info)
 
 
 class QuotaWaysOutTest(QuotaTest):

@@ -15,8 +15,8 @@ from guestperf.report import Report
 
 from stressvm import probe
 
-# What cannot be had without a dirty ring, unless auto-converge stands in
-NEED_RING = ("dirty-limit", "dirty-quota")
+# What needs to know who dirties memory, unless auto-converge stands in
+NEED_MECHANISM = ("dirty-limit", "dirty-quota")
 
 
 def select(comparisons, pattern):
@@ -33,12 +33,12 @@ def why_not(engine, hardware, scenario):
     for name in wanted:
         if not probe.has_capability(engine._binary, name):
             return "%s has no capability '%s'" % (engine._binary, name)
-    needs_ring = [name for name in NEED_RING if name in wanted]
-    if needs_ring and not scenario._auto_converge:
+    needy = [name for name in NEED_MECHANISM if name in wanted]
+    if needy and not scenario._auto_converge:
         if engine._accel != "kvm":
-            return "'%s' needs KVM" % needs_ring[0]
-        if not hardware._dirty_ring_size:
-            return "'%s' needs --dirty-ring-size" % needs_ring[0]
+            return "'%s' needs KVM" % needy[0]
+        if not hardware._dirty_ring_size and not probe.has_statistics():
+            return "'%s' needs --dirty-ring-size with this KVM" % needy[0]
     return None
 
 

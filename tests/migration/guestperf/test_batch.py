@@ -165,6 +165,8 @@ class LeftOutTest(unittest.TestCase):
     def setUp(self):
         self.enterContext(mock.patch(
             "stressvm.probe.capabilities", lambda binary: KNOWN))
+        self.has_statistics = self.enterContext(mock.patch(
+            "stressvm.probe.has_statistics", return_value=False))
 
     def reason(self, accel="kvm", ring=4096, **scenario):
         return why_not(FakeEngine("qemu", [], accel=accel),
@@ -183,7 +185,10 @@ class LeftOutTest(unittest.TestCase):
     def test_no_ring(self):
         self.assertIn("ring", self.reason(ring=0, dirty_limit=True))
         self.assertIn("KVM", self.reason(accel="tcg", dirty_quota=True))
-        # Auto-converge stands in
+        # Page faults do, or auto-converge
+        self.has_statistics.return_value = True
+        self.assertIsNone(self.reason(ring=0, dirty_limit=True))
+        self.has_statistics.return_value = False
         self.assertIsNone(self.reason(ring=0, dirty_quota=True,
                                       auto_converge=True))
 

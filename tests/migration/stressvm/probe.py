@@ -23,6 +23,7 @@ _KVM_GET_API_VERSION = 0xae00
 _KVM_CHECK_EXTENSION = 0xae03
 _KVM_GET_SUPPORTED_CPUID = 0xc008ae05
 _KVM_CAP_DIRTY_LOG_RING = 192
+_KVM_CAP_BINARY_STATS_FD = 203
 _KVM_CAP_DIRTY_QUOTA = 1000
 _KVM_API_VERSION = 12
 _RING_ENTRY_BYTES = 16
@@ -83,6 +84,11 @@ def ring_available() -> int:
 def has_dirty_quota() -> bool:
     """Whether KVM has the dirty quota of this repository's kernel patch"""
     return _ask_kvm(_KVM_CHECK_EXTENSION, _KVM_CAP_DIRTY_QUOTA) > 0
+
+
+def has_statistics() -> bool:
+    """Whether KVM has statistics of vCPUs, in which page faults are"""
+    return _ask_kvm(_KVM_CHECK_EXTENSION, _KVM_CAP_BINARY_STATS_FD) > 0
 
 
 def has_paravirt() -> bool:

@@ -31,6 +31,12 @@ _MEMORY_SELECTOR = 0xa00
 _MEMORY_CONTROL = _MEMORY_SELECTOR + 0x14
 _MEMORY_EJECT = 8
 
+# ACPI's CPU hotplug registers on machine type pc; see
+# docs/specs/acpi_cpu_hotplug.rst
+_CPU_SELECTOR = 0xaf00
+_CPU_FLAGS = _CPU_SELECTOR + 4
+_CPU_EJECT = 8
+
 # No command that the tests use may take longer, whatever the machine's load
 QMP_SECONDS = 30
 UP_SECONDS = 60
@@ -109,6 +115,27 @@ class VM(QEMUMachine):
         wait_until("memory unplugged", seconds, lambda:
                    not self.command("query-memory-devices"))
         self.command("object-del", id="more")
+
+    def free_slots(self) -> list[dict[str, Any]]:
+        """Where a vCPU can be plugged in, the lowest index first"""
+        return [slot for slot in
+                reversed(self.command("query-hotpluggable-cpus"))
+                if "qom-path" not in slot]
+
+    def plug_vcpu(self, name: str, slot: dict[str, Any]) -> None:
+        self.command("device_add", id=name, driver=slot["type"],
+                     **slot["props"])
+
+    def eject_vcpu(self, index: int, seconds: float) -> None:
+        """What a guest with ACPI does when it is asked to let a vCPU go"""
+        before = len(self.command("query-cpus-fast"))
+        for size, port, value in (("w", _CPU_SELECTOR, 0),
+                                  ("w", _CPU_SELECTOR, index),
+                                  ("b", _CPU_FLAGS, _CPU_EJECT)):
+            self.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                         % (size, port, value))
+        wait_until("vCPU unplugged", seconds, lambda:
+                   len(self.command("query-cpus-fast")) == before - 1)
 
     def migration(self) -> dict[str, Any]:
         return self.command("query-migrate")

@@ -24,6 +24,9 @@ _ENDED = frozenset(("completed", "failed", "cancelled"))
 # Phases in which vCPUs may have a share, as 'quota'
 _SHARING = ("throttling", "cannot-help")
 
+# Reasons that mean that nothing tells who dirties memory
+_NO_MECHANISM = ("no-mechanism", "unexplained")
+
 # More than any memory can be written with
 _TOO_FAST_MBPS = 1e6
 
@@ -111,7 +114,7 @@ def _throttle(info: Info, capabilities: Mapping[str, bool], max_vcpus: int,
         yield "reason '%s' in phase '%s'" % (reason, phase)
     # Where nothing is to be throttled, nobody asks what it would be done with
     if mode != "none" and (
-            ("mechanism" in throttle) == (reason == "no-mechanism")):
+            ("mechanism" in throttle) == (reason in _NO_MECHANISM)):
         yield "mechanism '%s', reason '%s'" % (throttle.get("mechanism"),
                                                reason)
     if ("reaper" in throttle) != has_ring:
