@@ -20,14 +20,16 @@
 #include "qemu/atomic.h"
 #include "qemu/bitmap.h"
 #include "qemu/error-report.h"
+#include "migration/dirty-throttle.h"
 #include "sysemu/kvm.h"
 #include "kvm-dirty-faults.h"
 #include "trace.h"
 
 /*
  * A vCPU without new faults is looked at half as often the next time, down to
- * once in so many looks.  They are 10 ms apart while vCPUs are throttled: a
- * writer that wakes up gets 80 ms ahead at most, less than a longest penalty.
+ * once in so many looks.  That is for the time in which vCPUs are throttled,
+ * when looks are 10 ms apart: a writer that wakes up gets 80 ms ahead at most,
+ * less than a longest penalty.  Else they are so rare that none is left out.
  */
 #define PASS_OVER_MAX 7
 
@@ -121,7 +123,7 @@ bool kvm_dirty_faults_due(KVMDirtyVcpu *d)
     if (runs == d->faults.looked_run && !(runs & 1)) {
         return false;
     }
-    if (d->faults.pass_over) {
+    if (d->faults.pass_over && dirty_throttle_in_service()) {
         d->faults.pass_over--;
         return false;
     }

@@ -118,6 +118,32 @@ class ConvergeTest(FaultsTest):
         self.wait_limits(src, {})
 
 
+class WatchTest(FaultsTest):
+
+    def test_writer_is_noticed_soon(self) -> None:
+        """
+        One that had no faults, as its pages were dirty, until a sync
+
+        A migration decides with each look, ten times a second. The first one
+        may come before the writer does, and a busy machine makes it late.
+        """
+        src = self.source((WRITER,), ram_mb=128,
+                          args=("-trace", "dirty_throttle_decide"))
+        # Where it is between two rare looks is a matter of luck
+        for _ in range(5):
+            migration = self.start(src)
+            wait_until("second pass", EVENTUALLY, lambda:
+                       migration.poll().ram("dirty-sync-count") > 1)
+            time.sleep(1)
+            migration.cancel()
+        src.kill()
+        self.assertRegex(src.get_log(), "iteration 2: .*dirty rate [1-9]")
+        unaware = [found.count("\n") for found in re.findall(
+            r"(?:.*iteration 2: .*dirty rate 0 .*\n)+"
+            r"(?=.*iteration 2: .*dirty rate [1-9])", src.get_log())]
+        self.assertLess(max(unaware, default=0), 4, src.get_log())
+
+
 class WaysOutTest(FaultsTest, test_quota.QuotaWaysOutTest):
     """Nobody is left slow"""
 
