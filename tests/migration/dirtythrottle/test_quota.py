@@ -20,7 +20,9 @@ from stressvm.timeline import ENDED, Poll
 from stressvm.vm import StressVM
 from stressvm.waiting import TimeLimit, wait_until
 
-from dirtythrottle.base import EVENTUALLY, READER, SOON, WRITER, ThrottleTest
+from dirtythrottle.base import (
+    EVENTUALLY, READER, SMALL_READER, SOON, WRITER, ThrottleTest
+)
 from dirtythrottle.migration import Migration
 
 # What a budget may differ from what it should be: the link is measured, on a
@@ -373,6 +375,10 @@ class FallbackTest(QuotaTest):
 
 class QuotaWaysOutTest(QuotaTest):
 
+    # Once all its pages are dirty nothing slows it down any more. This one
+    # takes so long that the link can become slow before.
+    ROLES = (Role("writer", rate=50000, mb=200), SMALL_READER)
+
     def throttled_migration(self, src: StressVM, dst: StressVM | None = None,
                             *capabilities: str) -> Migration:
         full = self.rate(src)
@@ -385,14 +391,14 @@ class QuotaWaysOutTest(QuotaTest):
         return migration
 
     def test_cancelled(self) -> None:
-        src = self.source()
+        src = self.source(self.ROLES)
         migration = self.throttled_migration(src)
         migration.cancel()
         self.wait_fast(src, self.full)
         self.assertNotIn("dirty-throttle", src.migration())
 
     def test_failed(self) -> None:
-        src = self.source()
+        src = self.source(self.ROLES)
         dst = self.destination(src)
         migration = self.throttled_migration(src, dst)
         dst.kill()
@@ -400,7 +406,7 @@ class QuotaWaysOutTest(QuotaTest):
         self.wait_fast(src, self.full)
 
     def test_postcopy(self) -> None:
-        src = self.source()
+        src = self.source(self.ROLES)
         dst = self.destination(src)
         dst.set_capabilities("postcopy-ram")
         migration = self.throttled_migration(src, dst, "postcopy-ram")
@@ -410,7 +416,7 @@ class QuotaWaysOutTest(QuotaTest):
         self.check_memory(dst)
 
     def test_stopped_and_continued(self) -> None:
-        src = self.source()
+        src = self.source(self.ROLES)
         migration = self.throttled_migration(src)
         src.command("stop")
         src.command("cont")
