@@ -20,8 +20,8 @@
  * FAULTS_SHIM_LOG       this file grows by a byte for every answer that was
  *                       changed
  *
- * What is read eight bytes at a time is taken for a counter.  No lock is
- * needed: QEMU asks for statistics with the BQL held, and reads counters under
+ * The header of the statistics lies at their beginning, and what describes them
+ * is long; a short read from elsewhere is one of counters.  No lock is needed: QEMU asks for statistics with the BQL held, and reads counters under
  * one lock of its own.
  */
 
@@ -39,7 +39,7 @@
 #include <linux/kvm.h>
 
 #define FDS 1024
-#define COUNTERS 4
+#define COUNTERS 8
 
 /* One counter as it was when it was first read, and last told */
 typedef struct Counter {
@@ -143,9 +143,13 @@ ssize_t pread64(int fd, void *buffer, size_t size, off64_t offset)
 {
     ssize_t result = real_pread(fd, buffer, size, offset);
 
-    if (fd >= 0 && fd < FDS && stats[fd].used && size == sizeof(uint64_t) &&
-        result == size) {
-        *(uint64_t *)buffer = lie(fd, offset, *(uint64_t *)buffer);
+    if (fd >= 0 && fd < FDS && stats[fd].used && offset &&
+        size <= COUNTERS * sizeof(uint64_t) && result == size) {
+        uint64_t *counters = buffer;
+
+        for (size_t i = 0; i < size / sizeof(*counters); i++) {
+            counters[i] = lie(fd, offset + i * sizeof(*counters), counters[i]);
+        }
     }
     return result;
 }

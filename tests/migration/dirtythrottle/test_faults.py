@@ -37,11 +37,11 @@ TOLERANCE = 0.25
 # Several epochs, as the limit is held by what the syncs between them find
 HELD_SECONDS = 4
 
-# In per cent of its time: what a vCPU may sleep that is next to innocent
-HARDLY = 20
-
 # auto-converge, as strong in its first step as it takes
 STRONG = {"cpu_throttle_initial": 90}
+
+# How often a page counts again without a migration
+EPOCH_SECONDS = 1
 
 
 class FaultsTest(QuotaTest):
@@ -308,7 +308,7 @@ class LieTest(ShimFaultsTest):
         Faults that dirty nothing, of both vCPUs alike
 
         They are 47 MB/s for each, twice a vCPU's own share of the budget. A
-        sync shows what they are worth, and then the reader keeps within it.
+        sync shows what they are worth, so the reader pays less than the writer.
         """
         self.change(FAULTS_SHIM_READS=6000)
         src = self.source((WRITER, READER))
@@ -321,11 +321,8 @@ class LieTest(ShimFaultsTest):
             return migration.timeline.polls[-1].ram("dirty-sync-count") > 4
 
         wait_until("two syncs", EVENTUALLY, corrected_twice)
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            reader = self.throttle(migration)["vcpus"][1]
-            self.assertLess(reader["throttled"], HARDLY)
-            time.sleep(0.1)
+        writer, reader = self.throttle(migration)["vcpus"]
+        self.assertLess(reader["penalty-time"], writer["penalty-time"])
 
         src.set_parameters(throttle_trigger_threshold=50, downtime_limit=100)
         migration.wait("completed", EVENTUALLY)
@@ -372,6 +369,8 @@ class LieTest(ShimFaultsTest):
         self.wait_slow(src, full)
         self.stop_counting()
         self.wait_fast(src, full)
+        # The verdict comes at the end of an epoch that was fast from the first
+        time.sleep(2 * EPOCH_SECONDS + 1)
         # It may be tried again
         os.remove(self.log + ".stop")
         src.unlimit()
