@@ -21,8 +21,9 @@
  *                       changed
  *
  * The header of the statistics lies at their beginning, and what describes them
- * is long; a short read from elsewhere is one of counters.  No lock is needed: QEMU asks for statistics with the BQL held, and reads counters under
- * one lock of its own.
+ * is long; a short read from elsewhere is one of counters.  No lock is needed:
+ * QEMU asks for statistics with the BQL held, and reads counters under one lock
+ * of its own.
  */
 
 #define _GNU_SOURCE
