@@ -304,9 +304,9 @@ class FallbackTest(QuotaTest):
         migration = self.start(src, capabilities=capabilities, link=16)
         wait_until("the first pass", EVENTUALLY, lambda: self.throttle(
             migration).get("phase", "first-pass") != "first-pass")
-        # A pass of 4 s: when it ends, the device has written nearly all of its
+        # A pass of 5 s: when it ends, the device has written nearly all of its
         # memory again, on a busy machine too
-        src.set_link(4)
+        src.set_link(3)
         return migration, device
 
     def end(self, migration: Migration,
