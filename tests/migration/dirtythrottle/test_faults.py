@@ -85,7 +85,7 @@ class FaultsTest(QuotaTest):
         return count
 
 
-class ConvergeTest(FaultsTest):
+class FaultsConvergeTest(FaultsTest):
 
     def test_only_the_writer_is_slowed(self) -> None:
         said = self.migrate((WRITER, READER))
@@ -144,7 +144,7 @@ class WatchTest(FaultsTest):
         self.assertLess(max(unaware, default=0), 4, src.get_log())
 
 
-class WaysOutTest(FaultsTest, test_quota.QuotaWaysOutTest):
+class FaultsWaysOutTest(FaultsTest, test_quota.QuotaWaysOutTest):
     """Nobody is left slow"""
 
 
