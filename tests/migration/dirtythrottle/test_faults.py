@@ -250,9 +250,12 @@ class MissingTest(ShimFaultsTest):
                 self.change(FAULTS_SHIM_ERROR=number)
                 src = self.source()
                 dst = self.destination(src)
-                migration = self.start(src, dst, ["auto-converge"], link=100,
-                                       downtime=100, **STRONG)
+                # It must not end before auto-converge has had its syncs
+                migration = self.start(src, dst, ["auto-converge"], link=30,
+                                       **STRONG)
                 self.wait_auto_converge(migration, "unexplained")
+                src.set_parameters(downtime_limit=100)
+                src.set_link(100)
                 migration.wait("completed", EVENTUALLY)
                 self.check_changed()
                 self.check_memory(dst)
