@@ -208,7 +208,7 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
     }
     info = g_new0(DirtyThrottleInfo, 1);
     info->mode = mode;
-    info->has_mechanism = dirty_throttle_available() && !t->unexplained;
+    info->has_mechanism = t->migration.engine.means.mechanism;
     if (info->has_mechanism) {
         info->mechanism = query_mechanism(t->ops);
     }
