@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from pathlib import Path
 from typing import Any, Sequence
 
 from qemu.machine import QEMUMachine
@@ -116,11 +117,12 @@ class VM(QEMUMachine):
                    not self.command("query-memory-devices"))
         self.command("object-del", id="more")
 
+    def slots(self) -> list[dict[str, Any]]:
+        """Where vCPUs are, or can be plugged in, the lowest index first"""
+        return list(reversed(self.command("query-hotpluggable-cpus")))
+
     def free_slots(self) -> list[dict[str, Any]]:
-        """Where a vCPU can be plugged in, the lowest index first"""
-        return [slot for slot in
-                reversed(self.command("query-hotpluggable-cpus"))
-                if "qom-path" not in slot]
+        return [slot for slot in self.slots() if "qom-path" not in slot]
 
     def plug_vcpu(self, name: str, slot: dict[str, Any]) -> None:
         self.command("device_add", id=name, driver=slot["type"],
@@ -136,6 +138,13 @@ class VM(QEMUMachine):
                          % (size, port, value))
         wait_until("vCPU unplugged", seconds, lambda:
                    len(self.command("query-cpus-fast")) == before - 1)
+
+    def read_log(self) -> str:
+        """What QEMU has written so far"""
+        path = self._qemu_log_path
+        if path is None:
+            return self.get_log() or ""
+        return Path(path).read_text(errors="replace")
 
     def migration(self) -> dict[str, Any]:
         return self.command("query-migrate")

@@ -13,7 +13,6 @@ import time
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Sequence
 
 from qemu.qmp import ExecuteError, QMPError
@@ -27,10 +26,6 @@ from dirtythrottle.chaos.events import MORE_VCPUS
 
 # MiB for what lies below the vCPUs' regions
 GUEST_MB = 16
-
-# ACPI's CPU hotplug registers on machine type pc; see
-# docs/specs/acpi_cpu_hotplug.rst
-_CPU_SELECTOR, _CPU_FLAGS, _CPU_EJECT = 0xaf00, 0xaf04, 8
 
 # A vCPU that nobody limits wants a CPU all the time. One that pays penalties
 # does so for much less than half of it, or its limit would not matter.
@@ -197,16 +192,12 @@ class Machine(StressVM):
 
     # -- processors that come and go
 
-    def _slots(self) -> list[dict[str, Any]]:
-        """From the lowest index up"""
-        return list(reversed(self.command("query-hotpluggable-cpus")))
-
     def plug(self) -> bool:
         """The free one of the lowest index; whether that was possible"""
-        slot = next((slot for slot in self._slots()
-                     if "qom-path" not in slot), None)
-        if slot is None:
+        slots = self.free_slots()
+        if not slots:
             return False
+        slot = slots[0]
         return not self.tries(
             "device_add", driver=slot["type"],
             id="cpu-%d" % slot["props"]["core-id"], **slot["props"])
@@ -216,11 +207,7 @@ class Machine(StressVM):
         before = len(self.command("query-cpus-fast"))
         if before <= self.shape.vcpus:
             return False
-        self.out("w", _CPU_SELECTOR, 0)
-        self.out("w", _CPU_SELECTOR, before - 1)
-        self.out("b", _CPU_FLAGS, _CPU_EJECT)
-        self.wait_for("vCPU unplugged", lambda: len(
-            self.command("query-cpus-fast")) == before - 1)
+        self.eject_vcpu(before - 1, self._patience.soon)
         return True
 
     def plugged(self) -> list[str]:
@@ -229,7 +216,7 @@ class Machine(StressVM):
             slot["type"], ",".join("%s=%d" % pair for pair in
                                    sorted(slot["props"].items())),
             slot["props"]["core-id"])
-                for slot in self._slots()[self.shape.vcpus:]
+                for slot in self.slots()[self.shape.vcpus:]
                 if "qom-path" in slot]
 
     # -- is all well?
@@ -247,12 +234,6 @@ class Machine(StressVM):
         deadline = time.monotonic() + _DEATH_SECONDS
         while self.is_running() and time.monotonic() < deadline:
             time.sleep(0.01)
-
-    def read_log(self) -> str:
-        path = self._qemu_log_path
-        if path is None:
-            return self.get_log() or ""
-        return Path(path).read_text(errors="replace")
 
     def check_log(self) -> None:
         expected = _EXPECTED + (_EXPECTED_BROKEN if self.broken_off else [])

@@ -663,7 +663,7 @@ class World:
             if self._attempt.stop_forgotten:
                 wanted = ("running", *_STOPPED)
             vm.wait_for(" or ".join(wanted), lambda:
-                    self._run_state(vm) in wanted)
+                        self._run_state(vm) in wanted)
             vm.stopped = self._run_state(vm) in _STOPPED
         vm.broken_off = True
 
@@ -704,7 +704,7 @@ class World:
         dst = self._destination(ring)
         dst.command("migrate-incoming", uri="exec:cat <" + path)
         dst.wait_for("arrived", lambda: self._run_state(dst) in
-                 ("running", *_STOPPED), self._patience.eventually)
+                     ("running", *_STOPPED), self._patience.eventually)
         os.unlink(path)
         dst.stopped = vm.stopped
         self._vm = dst
