@@ -315,23 +315,11 @@ class LieTest(ShimFaultsTest):
         writer.
         """
         self.change(FAULTS_SHIM_READS=6000)
-        src = self.source((WRITER, READER))
-        dst = self.destination(src)
-        migration = self.start_lasting(src, dst=dst)
-        self.wait_phase(migration, "throttling")
-
-        def corrected_twice() -> bool:
-            self.throttle(migration)
-            return migration.timeline.polls[-1].ram("dirty-sync-count") > 4
-
-        wait_until("two syncs", EVENTUALLY, corrected_twice)
-        writer, reader = self.throttle(migration)["vcpus"]
-        self.assertLess(reader["penalty-time"], writer["penalty-time"])
-
-        src.set_parameters(throttle_trigger_threshold=50, downtime_limit=100)
-        migration.wait("completed", EVENTUALLY)
+        said = self.migrate((WRITER, READER))
         self.check_changed()
-        self.check_memory(dst)
+        self.assertIn("throttling", [info["phase"] for info in said])
+        writer, reader = said[-1]["vcpus"]
+        self.assertLess(reader["penalty-time"], writer["penalty-time"])
         self.assertLess(self.worth(), 0.9)
 
     def stop_counting(self) -> None:
@@ -376,8 +364,8 @@ class LieTest(ShimFaultsTest):
         # Faults that are not told make it fast, and then the verdict does
         wait_until("a verdict", EVENTUALLY, lambda: VERDICT in src.read_log())
         self.wait_fast(src, full)
-        # A migration goes by that to its end
-        migration = self.start_lasting(src)
+        # A migration goes by that to its end, which is far away
+        migration = self.start(src, link=1)
         self.assertEqual(self.throttle(migration)["reason"], "no-mechanism")
         # Limits may be tried again
         os.remove(self.log + ".stop")
