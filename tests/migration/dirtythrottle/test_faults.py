@@ -366,7 +366,8 @@ class LieTest(ShimFaultsTest):
         self.wait_fast(src, full)
         # A migration goes by that to its end, which is far away
         migration = self.start(src, link=1)
-        self.assertEqual(self.throttle(migration)["reason"], "no-mechanism")
+        info = self.wait_phase(migration, "cannot-help")
+        self.assertEqual(info["reason"], "no-mechanism")
         # Limits may be tried again
         os.remove(self.log + ".stop")
         src.unlimit()
