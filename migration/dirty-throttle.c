@@ -48,6 +48,9 @@ static int64_t throttle_now_ns(void)
 }
 
 /*
+ * Commands change those that the throttle uses, each by itself, with atomic
+ * accesses, so it reads them with such.
+ *
  * They belong to the migration object, which quitting frees while this thread
  * still runs.  The migration thread holds a reference to it from before it
  * sets m->active until after it has cleared that.  So this is for those who
@@ -228,7 +231,8 @@ uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
     uint64_t mbps = vcpu->limit_mbps;
 
     if (t->migration.limiting) {
-        uint64_t param = throttle_parameters()->vcpu_dirty_limit;
+        uint64_t param = qatomic_read__nocheck(
+            &throttle_parameters()->vcpu_dirty_limit);
 
         mbps = mbps ? MIN(mbps, param) : param;
     }
@@ -285,6 +289,13 @@ static void throttle_apply(DirtyThrottle *t)
     }
 }
 
+/* How often shares are handed out.  Called with t->lock held. */
+static int64_t throttle_interval_ns(void)
+{
+    return qatomic_read__nocheck(
+               &throttle_parameters()->dirty_quota_interval) * SCALE_MS;
+}
+
 /*
  * Hand out shares and the common pool: one round for all vCPUs that are
  * plugged.  Called with t->lock held.
@@ -306,7 +317,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
     if (!m->sharing || !plugged) {
         return false;
     }
-    interval_ns = throttle_parameters()->dirty_quota_interval * SCALE_MS;
+    interval_ns = throttle_interval_ns();
     dirty_pool_begin(&m->pool, m->engine.budget_pps, plugged, interval_ns,
                      now_ns);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
@@ -331,7 +342,8 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 static int64_t throttle_rate_span_ns(DirtyThrottle *t)
 {
     return t->migration.limiting ?
-           throttle_parameters()->x_vcpu_dirty_limit_period * SCALE_MS :
+           qatomic_read__nocheck(
+               &throttle_parameters()->x_vcpu_dirty_limit_period) * SCALE_MS :
            EPOCH_NS;
 }
 
@@ -388,16 +400,16 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
         return;
     }
     if (e->means.share) {
-        period_ns = MIN(period_ns, throttle_parameters()->dirty_quota_interval *
-                                   SCALE_MS);
+        period_ns = MIN(period_ns, throttle_interval_ns());
     }
     if (now_ns - e->decided_ns < period_ns) {
         return;
     }
     vcpus = throttle_sample_vcpus(t);
     decision = dirty_engine_decide(e, &vcpus,
-                                   throttle_parameters()->
-                                   throttle_trigger_threshold, now_ns);
+                                   qatomic_read(
+                                       &throttle_parameters()->
+                                       throttle_trigger_threshold), now_ns);
     throttle_set_decision(t, decision, now_ns);
     trace_dirty_throttle_decide(it->number, it->remaining_pages,
                                 it->dirtied_pages, it->dirty_pps, it->link_pps,

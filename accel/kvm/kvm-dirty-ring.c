@@ -280,7 +280,8 @@ static uint32_t kvm_dirty_ring_harvest(KVMDirtyVcpu *d, uint32_t max)
     }
     d->ring.reaped_ns = get_clock();
     d->ring.reaped_pages += count;
-    d->cpu->dirty_pages += count;
+    /* calc-dirty-rate reads it without the lock. */
+    qatomic_set__nocheck(&d->cpu->dirty_pages, d->cpu->dirty_pages + count);
 
     return count;
 }
