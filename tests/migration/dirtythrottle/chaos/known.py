@@ -19,6 +19,10 @@ FAULTS = {
     "multifd-broken":
         "when a multifd migration is cancelled or its channels break, its "
         "thread may wait in multifd_send_sync_main() for ever",
+    "multifd-joined":
+        "multifd_save_cleanup() does not wait for a thread that has said by "
+        "a flag that it ends, and destroys the mutex which that still holds; "
+        "only the thread sanitizer makes the thread slow enough",
     "pause-cancelled":
         "with pause-before-switchover, a migration that is cancelled when it "
         "is about to pause stays \"cancelling\": migration_maybe_pause() looks "

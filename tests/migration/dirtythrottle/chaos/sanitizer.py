@@ -33,6 +33,11 @@ def reports() -> Path | None:
     return Path(path) if path else None
 
 
+def stretches_races() -> bool:
+    """Whether QEMU meets its own short races now and then"""
+    return os.environ.get("SANITIZER") == "tsan"
+
+
 class Findings:
     """What a sanitizer has written, each line taken once"""
 

@@ -25,6 +25,7 @@ from dirtythrottle.chaos.channel import Channel
 from dirtythrottle.chaos.events import CAPABILITIES, Event
 from dirtythrottle.chaos.known import FAULTS
 from dirtythrottle.chaos.machine import Machine, Patience, Shape
+from dirtythrottle.chaos.sanitizer import stretches_races
 
 # Holds what firmware and loader write when a VM is reset
 FIRMWARE_RING = 65536
@@ -324,6 +325,9 @@ class World:
         return error
 
     def _do_capability(self, name: str, state: bool) -> bool | None:
+        if name == "multifd" and state and stretches_races() and (
+                self._avoid("multifd-joined")):
+            return False
         error = self._set_capability(self._vm, name, state)
         if self._attempt and not error and not self._has_ended():
             raise Broken("accepted", "capability %s in a migration" % name)
