@@ -84,9 +84,17 @@ typedef struct DirtyThrottle {
     unsigned nr_operator_limits;
     int64_t epoch_ns;
     int64_t recorded_ns;
-    /* what a page reported is worth; only with take_found_pages() */
+    int64_t looked_ahead_ns;
+    /*
+     * What a page reported is worth; found since it was last corrected.  Only
+     * with take_found_pages().
+     */
     DirtyEstimate estimate;
-    /* reports do not explain what syncs find: nobody is charged for them */
+    uint64_t found_pages;
+    /*
+     * Reports do not explain what syncs find: nobody is charged for them, as
+     * long as vCPUs do not report time instead.
+     */
     bool unexplained;
     DirtyThrottleMigration migration;
 } DirtyThrottle;

@@ -118,8 +118,14 @@ static DirtyThrottleMode query_mode(const DirtyMeans *means)
                         : DIRTY_THROTTLE_MODE_NONE;
 }
 
-static DirtyThrottleMechanism query_mechanism(const DirtyThrottleOps *ops)
+/* Called with t->lock held. */
+static DirtyThrottleMechanism query_mechanism(DirtyThrottle *t)
 {
+    const DirtyThrottleOps *ops = t->ops;
+
+    if (dirty_means_alike(&t->migration.engine.means)) {
+        return DIRTY_THROTTLE_MECHANISM_CPU_TIME;
+    }
     if (ops->take_found_pages) {
         return DIRTY_THROTTLE_MECHANISM_FAULT_STATISTICS;
     }
@@ -208,9 +214,10 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
     }
     info = g_new0(DirtyThrottleInfo, 1);
     info->mode = mode;
-    info->has_mechanism = t->migration.engine.means.mechanism;
+    info->has_mechanism = t->migration.engine.means.mechanism ||
+                          dirty_means_alike(&t->migration.engine.means);
     if (info->has_mechanism) {
-        info->mechanism = query_mechanism(t->ops);
+        info->mechanism = query_mechanism(t);
     }
     info->has_reaper = dirty_throttle_has_rings();
     if (info->has_reaper) {

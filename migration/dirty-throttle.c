@@ -40,6 +40,13 @@
  */
 #define EPOCH_NS NANOSECONDS_PER_SECOND
 
+/*
+ * How often it is looked up what vCPUs dirty that are slowed alike: soon enough
+ * for a writer that stops to be noticed well within a second, and so rarely
+ * that even the log of a terabyte, 32 MiB, costs a few percent of one CPU.
+ */
+#define LOOK_AHEAD_NS (250 * SCALE_MS)
+
 DirtyThrottle dirty_throttle;
 
 static int64_t throttle_now_ns(void)
@@ -70,7 +77,7 @@ static uint64_t throttle_bytes_to_pages(uint64_t bytes)
 
 bool dirty_throttle_available(void)
 {
-    return dirty_throttle.ops != NULL;
+    return dirty_throttle.ops && dirty_throttle.ops->tells_apart;
 }
 
 bool dirty_throttle_has_rings(void)
@@ -127,15 +134,19 @@ void dirty_throttle_register(const DirtyThrottleOps *ops)
         qemu_mutex_init(&t->vcpus[i].lock);
         dirty_vcpu_init(&t->vcpus[i].v, throttle_now_ns());
     }
+    dirty_estimate_init(&t->estimate);
     t->ops = ops;
 }
 
 void dirty_throttle_vcpu_reset(int cpu_index)
 {
-    DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
+    DirtyThrottle *t = &dirty_throttle;
+    DirtyThrottleVcpu *vcpu = &t->vcpus[cpu_index];
 
+    QEMU_LOCK_GUARD(&t->lock);
     QEMU_LOCK_GUARD(&vcpu->lock);
     dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
+    vcpu->v.worth = t->estimate.worth;
 }
 
 bool dirty_throttle_sync_begins_epoch(void)
@@ -297,6 +308,22 @@ static int64_t throttle_interval_ns(void)
 }
 
 /*
+ * What is left to vCPUs that are slowed alike, so that max-cpu-throttle is not
+ * exceeded.  Called with t->lock held.
+ */
+static uint64_t throttle_least_pps(DirtyThrottle *t, unsigned plugged)
+{
+    unsigned max_percent = qatomic_read(
+        &throttle_parameters()->max_cpu_throttle);
+
+    if (!dirty_means_alike(&t->migration.engine.means)) {
+        return 0;
+    }
+    return dirty_estimate_by_time_pps(&t->estimate, DIRTY_TIME_UNIT_NS) *
+           plugged * (100 - max_percent) / 100;
+}
+
+/*
  * Hand out shares and the common pool: one round for all vCPUs that are
  * plugged.  Called with t->lock held.
  *
@@ -318,8 +345,9 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
         return false;
     }
     interval_ns = throttle_interval_ns();
-    dirty_pool_begin(&m->pool, m->engine.budget_pps, plugged, interval_ns,
-                     now_ns);
+    dirty_pool_begin(&m->pool,
+                     MAX(m->engine.budget_pps, throttle_least_pps(t, plugged)),
+                     plugged, interval_ns, now_ns);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (t->vcpus[i].v.total_known) {
@@ -418,8 +446,8 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
 }
 
 /*
- * A sync has told how much vCPUs have really dirtied.  Called with t->lock
- * held, after a look.
+ * It is known how much vCPUs have really dirtied.  Called with t->lock held,
+ * after a look.
  *
  * A vCPU that looks while this is going on may have reported a few pages more
  * than were added up, so that it gets a few more than its part.
@@ -428,32 +456,50 @@ static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
 {
     DirtyEstimate *e = &t->estimate;
     uint64_t reported_pages = 0;
+    bool explained;
 
+    t->found_pages = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         reported_pages += t->vcpus[i].v.reported_pages;
     }
-    t->unexplained |= !dirty_estimate_correct(e, reported_pages, found_pages);
+    explained = dirty_estimate_correct(e, reported_pages, found_pages);
     trace_dirty_throttle_correct(reported_pages, found_pages, e->worth,
-                                 t->unexplained);
+                                 !explained);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyVcpu *v = &t->vcpus[i].v;
 
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
-        dirty_vcpu_correct(v, t->unexplained ? 0 :
-                           dirty_estimate_share(e, v->reported_pages),
+        dirty_vcpu_correct(v, explained ?
+                           dirty_estimate_share(e, v->reported_pages) : 0,
                            e->worth, throttle_now_ns());
     }
-    if (t->unexplained) {
+    if (!explained) {
+        t->unexplained = true;
         warn_report_once("page faults do not explain how much memory vCPUs"
                          " dirty: vCPUs are not throttled one by one; that"
                          " requires accelerator property 'dirty-ring-size'");
     }
 }
 
+/* From now on vCPUs report how long they run.  Called with t->lock held. */
+static void throttle_begin_alike(DirtyThrottle *t)
+{
+    dirty_estimate_init_by_time(&t->estimate);
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyVcpu *v = &t->vcpus[i].v;
+
+        QEMU_LOCK_GUARD(&t->vcpus[i].lock);
+        dirty_vcpu_correct(v, v->charged_pages, t->estimate.worth,
+                           throttle_now_ns());
+    }
+    trace_dirty_throttle_migration("alike");
+}
+
 /* What was reported until now cannot be compared.  With t->lock held. */
 static void throttle_keep(DirtyThrottle *t)
 {
+    t->found_pages = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_vcpu_keep(&t->vcpus[i].v);
@@ -495,10 +541,40 @@ static void throttle_new_epoch(DirtyThrottle *t)
         t->ops->charge_and_kick();
         QEMU_LOCK_GUARD(&t->lock);
         /* A migration that has begun meanwhile compares by its own syncs. */
-        if (!t->migration.active) {
+        if (!t->migration.active && !t->unexplained) {
             throttle_correct(t, found_pages);
         }
     }
+}
+
+/*
+ * What vCPUs that run dirty, as long as the last sync is too old to tell.  A
+ * sync that comes meanwhile has corrected what is reported; what was found here
+ * then counts for the next time.
+ */
+static void throttle_look_ahead(DirtyThrottle *t, uint64_t iteration)
+{
+    uint64_t found_pages;
+
+    if (!t->ops->look_ahead()) {
+        return;
+    }
+    found_pages = t->ops->take_found_pages();
+    t->ops->charge_and_kick();
+
+    QEMU_LOCK_GUARD(&t->lock);
+    t->found_pages += found_pages;
+    if (t->migration.active && t->migration.engine.iteration.number ==
+                               iteration) {
+        throttle_correct(t, t->found_pages);
+    }
+}
+
+/* Whether vCPUs are slowed alike.  Called with t->lock held. */
+static bool throttle_is_alike(DirtyThrottle *t)
+{
+    return t->migration.active &&
+           dirty_means_alike(&t->migration.engine.means);
 }
 
 /* Whether there is anything to look at.  Called with t->lock held. */
@@ -519,6 +595,7 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
         return;
     }
     t->unexplained = false;
+    t->found_pages = 0;
     dirty_estimate_init(&t->estimate);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
@@ -529,7 +606,8 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
 /* One step.  Returns: when the next one is due, in milliseconds from now */
 static int throttle_step(DirtyThrottle *t)
 {
-    bool in_service = dirty_throttle_in_service(), new_epoch, shorter;
+    bool in_service = dirty_throttle_in_service(), new_epoch, ahead, shorter;
+    uint64_t iteration;
     int64_t now_ns;
 
     /* PREPARE */
@@ -544,6 +622,12 @@ static int throttle_step(DirtyThrottle *t)
         if (new_epoch) {
             t->epoch_ns = now_ns;
         }
+        iteration = t->migration.engine.iteration.number;
+        ahead = throttle_is_alike(t) && iteration &&
+                now_ns - t->looked_ahead_ns >= LOOK_AHEAD_NS;
+        if (ahead) {
+            t->looked_ahead_ns = now_ns;
+        }
     }
 
     /* SET PENALTY */
@@ -557,6 +641,9 @@ static int throttle_step(DirtyThrottle *t)
 
     if (new_epoch) {
         throttle_new_epoch(t);
+    }
+    if (ahead) {
+        throttle_look_ahead(t, iteration);
     }
     if (!dirty_throttle_in_service()) {
         return DECIDE_NS / SCALE_MS;
@@ -657,6 +744,7 @@ void dirty_throttle_migration_begin(void)
     DirtyVcpuSample vcpus;
     DirtyDecision decision;
     int64_t now_ns;
+    bool alike;
 
     trace_dirty_throttle_migration("begin");
     if (dirty_throttle_has_rings()) {
@@ -665,9 +753,12 @@ void dirty_throttle_migration_begin(void)
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         throttle_forget_if_idle(t);
         means.mechanism = dirty_throttle_available() && !t->unexplained;
+        means.cpu_time = t->ops && t->ops->watch_time;
+        alike = dirty_means_alike(&means);
         *m = (DirtyThrottleMigration) {
             .precopy = true,
-            .active = means.mechanism && (means.limit || means.share),
+            .active = (means.mechanism || alike) &&
+                      (means.limit || means.share),
             .reaped_before = reaped,
         };
         qemu_thread_get_self(&m->thread);
@@ -676,9 +767,15 @@ void dirty_throttle_migration_begin(void)
         now_ns = throttle_now_ns();
         decision = dirty_engine_begin(&m->engine, &means, &vcpus, now_ns);
         throttle_set_decision(t, decision, now_ns);
+        if (alike) {
+            throttle_begin_alike(t);
+        }
         if (m->active) {
             throttle_wake_thread(t);
         }
+    }
+    if (m->active && means.cpu_time) {
+        t->ops->watch_time(alike);
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
@@ -720,7 +817,7 @@ void dirty_throttle_migration_end(void)
  * smaller of the two is what vCPUs dirtied, or very nearly so.
  */
 static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
-                             uint64_t found_pages, uint64_t to_send_pages)
+                             uint64_t to_send_pages)
 {
     DirtyEngine *e = &t->migration.engine;
     int64_t now_ns = throttle_now_ns();
@@ -729,9 +826,13 @@ static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
         throttle_keep(t);
         return;
     }
-    throttle_correct(t, MIN(found_pages, dirty_engine_found(e, to_send_pages)));
-    if (t->unexplained) {
+    throttle_correct(t, MIN(t->found_pages,
+                            dirty_engine_found(e, to_send_pages)));
+    if (t->unexplained && e->means.mechanism) {
         throttle_set_decision(t, dirty_engine_unexplained(e, now_ns), now_ns);
+        if (throttle_is_alike(t)) {
+            throttle_begin_alike(t);
+        }
     }
 }
 
@@ -739,7 +840,7 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes)
 {
     DirtyThrottle *t = &dirty_throttle;
-    bool has_rings = dirty_throttle_has_rings();
+    bool has_rings = dirty_throttle_has_rings(), was_alike, alike;
     uint64_t to_send_pages = throttle_bytes_to_pages(to_send_bytes);
     uint64_t found_pages = 0;
     DirtyVcpuSample vcpus;
@@ -755,21 +856,29 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         found_pages = t->ops->take_found_pages();
     }
 
-    QEMU_LOCK_GUARD(&t->lock);
-    if (t->ops->take_found_pages && !t->unexplained) {
-        throttle_compare(t, iteration, found_pages, to_send_pages);
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        was_alike = throttle_is_alike(t);
+        t->found_pages += found_pages;
+        if (t->ops->take_found_pages && (!t->unexplained || was_alike)) {
+            throttle_compare(t, iteration, to_send_pages);
+        }
+        alike = throttle_is_alike(t);
+        vcpus = throttle_sample_vcpus(t);
+        if (has_rings) {
+            /*
+             * The epoch began when the sync read out what rings had told.  What
+             * has been charged since will be found by the next sync; if it
+             * counted as dirtied before this one, it would pass for a device's
+             * work then.
+             */
+            vcpus.dirtied_pages = throttle_past_pages(t);
+        }
+        dirty_engine_synced(&t->migration.engine, iteration, to_send_pages,
+                            &vcpus, throttle_now_ns());
     }
-    vcpus = throttle_sample_vcpus(t);
-    if (has_rings) {
-        /*
-         * The epoch began when the sync read out what rings had told.  What
-         * has been charged since will be found by the next sync; if it counted
-         * as dirtied before this one, it would pass for a device's work then.
-         */
-        vcpus.dirtied_pages = throttle_past_pages(t);
+    if (alike && !was_alike) {
+        t->ops->watch_time(true);
     }
-    dirty_engine_synced(&t->migration.engine, iteration, to_send_pages, &vcpus,
-                        throttle_now_ns());
 }
 
 void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,

@@ -8,8 +8,8 @@
  *
  * Other faults count, too: the first access to a page that is not mapped, for
  * example.  And processors that log dirtied pages by themselves take no faults
- * for them.  So this is an estimate.  What vCPUs have really dirtied is counted
- * here when a slot's log is read out; the throttle compares the two.
+ * for them.  So this is an estimate, which the throttle compares with what logs
+ * have shown.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -18,7 +18,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
-#include "qemu/bitmap.h"
 #include "qemu/error-report.h"
 #include "migration/dirty-throttle.h"
 #include "sysemu/kvm.h"
@@ -162,7 +161,6 @@ void kvm_dirty_faults_start(KVMState *s)
         return;
     }
     s->dirty->faults.counting = true;
-    s->dirty->faults.found_pages = 0;
     QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         /* What was counted while nobody looked must not seem to be new. */
         kvm_dirty_faults_look(d);
@@ -174,56 +172,9 @@ void kvm_dirty_faults_start(KVMState *s)
                              " dirties memory is not known");
         }
     }
-    for (int i = 0; i < s->nr_as; i++) {
-        KVMMemoryListener *kml = s->as[i].ml;
-
-        for (unsigned j = 0; kml && j < kml->nr_slots_allocated; j++) {
-            kml->slots[j].log_known = false;
-        }
-    }
 }
 
 void kvm_dirty_faults_stop(KVMState *s)
 {
     s->dirty->faults.counting = false;
-}
-
-/*
- * With manual protection the log keeps the bits that were not cleared yet, and
- * the slot's bitmap has those from the last time.  Else reading clears them.
- */
-void kvm_dirty_faults_read_begin(KVMState *s, KVMSlot *mem)
-{
-    if (s->dirty->faults.counting && mem->log_known && mem->dirty_bmap &&
-        s->manual_dirty_log_protect) {
-        s->dirty->faults.known_pages =
-            bitmap_count_one(mem->dirty_bmap,
-                             mem->memory_size / qemu_real_host_page_size());
-    } else {
-        s->dirty->faults.known_pages = 0;
-    }
-}
-
-/* A log that is read for the first time may begin with all bits set. */
-void kvm_dirty_faults_read_end(KVMState *s, KVMSlot *mem)
-{
-    if (s->dirty->faults.counting && mem->log_known) {
-        s->dirty->faults.found_pages +=
-            bitmap_count_one(mem->dirty_bmap,
-                             mem->memory_size / qemu_real_host_page_size()) -
-            s->dirty->faults.known_pages;
-    }
-    mem->log_known = true;
-}
-
-uint64_t kvm_dirty_faults_take_found(void)
-{
-    KVMState *s = kvm_state;
-    uint64_t pages;
-
-    kvm_slots_lock();
-    pages = s->dirty->faults.found_pages;
-    s->dirty->faults.found_pages = 0;
-    kvm_slots_unlock();
-    return pages;
 }

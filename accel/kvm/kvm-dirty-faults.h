@@ -34,18 +34,8 @@ bool kvm_dirty_faults_due(KVMDirtyVcpu *d);
 /* Add a vCPU's new faults to what it has dirtied.  Under kvm_slots_lock(). */
 void kvm_dirty_faults_look(KVMDirtyVcpu *d);
 
-/* From now on what is found counts, or does not.  Under kvm_slots_lock(). */
+/* From now on faults count, or do not.  Under kvm_slots_lock(). */
 void kvm_dirty_faults_start(KVMState *s);
 void kvm_dirty_faults_stop(KVMState *s);
-
-/*
- * A slot's log is read out into its bitmap between these two.  Under
- * kvm_slots_lock().
- */
-void kvm_dirty_faults_read_begin(KVMState *s, KVMSlot *mem);
-void kvm_dirty_faults_read_end(KVMState *s, KVMSlot *mem);
-
-/* As DirtyThrottleOps says.  Not under kvm_slots_lock(). */
-uint64_t kvm_dirty_faults_take_found(void);
 
 #endif

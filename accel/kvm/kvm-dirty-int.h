@@ -36,8 +36,8 @@ typedef struct KVMDirtyVcpu {
     QLIST_ENTRY(KVMDirtyVcpu) next;
     /*
      * What is told of it: pages charged since creation; without a ring, pages
-     * counted by KVM while they were being watched; or else page faults.
-     * Under kvm_slots_lock().
+     * counted by KVM while they were being watched; or else page faults, or
+     * the time for which it has run.  Under kvm_slots_lock().
      */
     uint64_t dirtied_pages;
 
@@ -110,6 +110,12 @@ typedef struct KVMDirtyVcpu {
         unsigned pass_over;
         unsigned quiet_looks;
     } faults;
+
+    /* Under kvm_slots_lock() */
+    struct {
+        /* CPU time as of the last look, in units of DIRTY_TIME_UNIT_NS */
+        uint64_t units;
+    } time;
 
     struct {
         /* Used by the vCPU thread only */
@@ -200,15 +206,35 @@ typedef struct KVMDirtyTracking {
     struct {
         /* Nothing else tells who dirties memory, and KVM has statistics. */
         bool supported;
-        /*
-         * Under kvm_slots_lock(): pages found in logs are counted; those found
-         * since somebody asked; and what was set already in the log that is
-         * being read
-         */
+        /* Under kvm_slots_lock(): faults are counted. */
         bool counting;
-        uint64_t found_pages;
-        uint64_t known_pages;
     } faults;
+
+    /* Under kvm_slots_lock() */
+    struct {
+        /* Nothing else tells: what counts is how long vCPUs run. */
+        bool watched;
+    } time;
+
+    /* Under kvm_slots_lock(); pages since the VM was created */
+    struct {
+        /* What is told of vCPUs are estimates; set once. */
+        bool supported;
+        /* Pages that get dirty in logs are counted. */
+        bool counting;
+        /*
+         * Those that were read out; those and what had not been read out when
+         * somebody looked ahead; and what has been told of the larger one
+         */
+        uint64_t pages;
+        uint64_t ahead_pages;
+        uint64_t taken_pages;
+        /* what was set already in the log that is being read */
+        uint64_t known_pages;
+        /* a log as it is, for a moment; and how many bytes there are for it */
+        unsigned long *ahead_bmap;
+        size_t ahead_size;
+    } found;
 } KVMDirtyTracking;
 
 #endif

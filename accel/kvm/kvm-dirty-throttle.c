@@ -23,9 +23,11 @@
 #include "sysemu/cpus.h"
 #include "kvm-dirty-charge.h"
 #include "kvm-dirty-faults.h"
+#include "kvm-dirty-found.h"
 #include "kvm-dirty-quota.h"
 #include "kvm-dirty-ring.h"
 #include "kvm-dirty-throttle.h"
+#include "kvm-dirty-time.h"
 #include "trace.h"
 
 /* Not every libc names this member of struct sigevent. */
@@ -120,13 +122,17 @@ void kvm_dirty_throttle_want_look(KVMDirtyVcpu *d)
  * How much a vCPU has dirtied, asked here and nowhere else.  A ring is looked
  * at; an exit for a quota has told by itself.  Under kvm_slots_lock().
  *
- * Returns: pages since the vCPU was created
+ * Returns: pages since the vCPU was created, or what stands for them
  */
 static uint64_t kvm_dirty_throttle_look(KVMDirtyVcpu *d)
 {
+    KVMDirtyTracking *t = d->cpu->kvm_state->dirty;
+
     if (d->ring.gfns) {
         kvm_dirty_ring_look(d);
-    } else if (d->cpu->kvm_state->dirty->faults.supported) {
+    } else if (t->time.watched) {
+        kvm_dirty_time_look(d);
+    } else if (t->faults.supported) {
         kvm_dirty_faults_look(d);
     }
     return d->dirtied_pages;
@@ -184,6 +190,14 @@ bool kvm_dirty_throttle_interrupted(KVMDirtyVcpu *d)
     return qatomic_read(&d->throttle.look_due);
 }
 
+/* Whether a vCPU may have something new to tell.  Under kvm_slots_lock(). */
+static bool kvm_dirty_throttle_look_pays(KVMDirtyVcpu *d)
+{
+    KVMDirtyTracking *t = d->cpu->kvm_state->dirty;
+
+    return !t->faults.supported || t->time.watched || kvm_dirty_faults_due(d);
+}
+
 /* Called under kvm_slots_lock(), which keeps the thread from going away. */
 static void kvm_dirty_throttle_kick(KVMDirtyVcpu *d)
 {
@@ -200,10 +214,11 @@ void kvm_dirty_throttle_charge_and_kick(void)
     kvm_dirty_charge_start(s);
     kvm_dirty_quota_start(s);
     kvm_dirty_faults_start(s);
+    kvm_dirty_found_start(s);
     QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         uint64_t pages = d->dirtied_pages;
 
-        if (!s->dirty->faults.supported || kvm_dirty_faults_due(d)) {
+        if (kvm_dirty_throttle_look_pays(d)) {
             pages = kvm_dirty_throttle_look(d);
         }
         if (dirty_throttle_charge(d->cpu->cpu_index, pages) &&
@@ -238,6 +253,7 @@ void kvm_dirty_throttle_stop_watching(void)
     kvm_slots_lock();
     kvm_dirty_quota_stop(kvm_state);
     kvm_dirty_faults_stop(kvm_state);
+    kvm_dirty_found_stop(kvm_state);
     old = kvm_dirty_charge_stop(kvm_state);
     kvm_slots_unlock();
 }

@@ -8,6 +8,8 @@
  *   kvm-dirty-throttle.c  a vCPU looks, pays, sleeps, is kicked
  *   kvm-dirty-quota.c     exits when the quota is used up
  *   kvm-dirty-faults.c    page faults, where nothing else tells
+ *   kvm-dirty-time.c      how long vCPUs run, where they do not tell, either
+ *   kvm-dirty-found.c     how much they have really dirtied
  *   kvm-dirty-reaper.c    when rings are harvested
  *   kvm-dirty-ring.c      look, harvest, reset
  *   kvm-dirty-reset.c     write-protect what was harvested
@@ -28,12 +30,14 @@
 #include "kvm-dirty.h"
 #include "kvm-dirty-charge.h"
 #include "kvm-dirty-faults.h"
+#include "kvm-dirty-found.h"
 #include "kvm-dirty-hold.h"
 #include "kvm-dirty-quota.h"
 #include "kvm-dirty-reaper.h"
 #include "kvm-dirty-reset.h"
 #include "kvm-dirty-ring.h"
 #include "kvm-dirty-throttle.h"
+#include "kvm-dirty-time.h"
 #include "trace.h"
 
 /* What is remembered of a vCPU that was unplugged, or a new one. */
@@ -62,8 +66,7 @@ int kvm_dirty_vcpu_init(CPUState *cpu)
     kvm_dirty_reaper_vcpu_init(d);
     kvm_dirty_quota_vcpu_init(d);
     ret = kvm_dirty_ring_vcpu_init(d);
-    if (ret || (!d->ring.gfns && !t->quota.supported &&
-                !t->faults.supported)) {
+    if (ret) {
         return ret;
     }
 
@@ -256,12 +259,12 @@ void kvm_dirty_sync_end(KVMState *s)
 
 void kvm_dirty_log_read_begin(KVMState *s, KVMSlot *mem)
 {
-    kvm_dirty_faults_read_begin(s, mem);
+    kvm_dirty_found_read_begin(s, mem);
 }
 
 void kvm_dirty_log_read_end(KVMState *s, KVMSlot *mem)
 {
-    kvm_dirty_faults_read_end(s, mem);
+    kvm_dirty_found_read_end(s, mem);
 }
 
 void kvm_dirty_removal_begin(KVMState *s)
@@ -302,14 +305,14 @@ void kvm_dirty_init(KVMState *s)
     kvm_dirty_quota_init(s);
     if (!s->kvm_dirty_ring_size && !s->dirty->quota.supported) {
         kvm_dirty_faults_init(s);
+        s->dirty->found.supported = true;
+        ops.take_found_pages = kvm_dirty_found_take;
+        ops.look_ahead = kvm_dirty_found_look_ahead;
+        ops.watch_time = kvm_dirty_time_watch;
     }
-    if (s->dirty->faults.supported) {
-        ops.take_found_pages = kvm_dirty_faults_take_found;
-    }
-    if (s->kvm_dirty_ring_size || s->dirty->quota.supported ||
-        s->dirty->faults.supported) {
-        ops.ring_pages = s->kvm_dirty_ring_size;
-        ops.can_quota = s->dirty->quota.supported;
-        dirty_throttle_register(&ops);
-    }
+    ops.ring_pages = s->kvm_dirty_ring_size;
+    ops.can_quota = s->dirty->quota.supported;
+    ops.tells_apart = ops.ring_pages || ops.can_quota ||
+                      s->dirty->faults.supported;
+    dirty_throttle_register(&ops);
 }

@@ -30,10 +30,19 @@ typedef struct DirtyReaperInfo {
 } DirtyReaperInfo;
 
 /*
- * What an accelerator that can tell which vCPU dirtied a page offers.  The
- * policy does not know how it does that.
+ * Where all that can be told of vCPUs is how long they run, it is told in units
+ * so long, as if they were pages.  What a unit is worth is found out.  Some
+ * hundred thousand a second are enough to tell one page from another.
+ */
+#define DIRTY_TIME_UNIT_NS 10000
+
+/*
+ * What an accelerator offers that can make vCPUs sleep.  The policy does not
+ * know how it tells who dirties memory.
  */
 typedef struct DirtyThrottleOps {
+    /* it can tell which vCPU dirtied a page, or estimate it */
+    bool tells_apart;
     /* entries of a vCPU's dirty ring, 0: there is none */
     uint32_t ring_pages;
     /* it can make vCPUs leave the guest when they have used up a quota */
@@ -65,6 +74,18 @@ typedef struct DirtyThrottleOps {
      * what it tells are dirtied pages.  Any thread; takes no BQL.
      */
     uint64_t (*take_found_pages)(void);
+    /*
+     * Find out how much the next sync is going to find; take_found_pages() then
+     * tells of that, too.  Only with that.  Returns: false if only a sync can
+     * find it.  The throttle thread; takes no BQL.
+     */
+    bool (*look_ahead)(void);
+    /*
+     * Tell from now on how long vCPUs run, in units of DIRTY_TIME_UNIT_NS and
+     * whether it can tell them apart or not; or what it told before.  Only with
+     * take_found_pages().  Any thread; takes no BQL.
+     */
+    void (*watch_time)(bool watch);
     /* Only with rings.  Any thread; takes no BQL. */
     void (*query_reaper)(DirtyReaperInfo *info);
 } DirtyThrottleOps;
@@ -166,7 +187,7 @@ typedef struct DirtyThrottleVcpuInfo {
     uint64_t rate_pps;
 } DirtyThrottleVcpuInfo;
 
-/* Whether an accelerator has registered: without one there are no limits. */
+/* Whether there is somebody who tells vCPUs apart: else there are no limits. */
 bool dirty_throttle_available(void);
 
 /**

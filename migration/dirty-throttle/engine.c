@@ -53,6 +53,10 @@
  *           tells who dirties memory, from the beginning to the end.
  *           UNEXPLAINED: what tells so turned out not to, at a sync; to the
  *           end as well                                       (estimate.c)
+ *   alike   MECHANISM and UNEXPLAINED are no reason if all vCPUs may be slowed
+ *           alike.  Then each is charged for the time that it runs, at what
+ *           all of them dirty in that time, and there is neither a limit nor
+ *           auto-converge.                                    (estimate.c)
  *   relief  B is twice what was dirtied when the reason was found; or a whole
  *           iteration, without auto-converge, did not show the reason.
  *
@@ -97,9 +101,15 @@ void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
     s->at_floor |= dirty_vcpu_at_floor(v, now_ns);
 }
 
-/* Nothing but the fallback is left, to the end. */
-static void engine_give_up(DirtyEngine *e, DirtyReason reason)
+/* Nothing tells vCPUs apart: all are slowed alike, or else by the fallback. */
+static void engine_lose_mechanism(DirtyEngine *e, DirtyReason reason)
 {
+    e->untold = reason;
+    if (dirty_means_alike(&e->means)) {
+        e->decision.limit = false;
+        e->decision.reason = reason;
+        return;
+    }
     e->phase = DIRTY_PHASE_CANNOT_HELP;
     e->decision = (DirtyDecision) {
         .fallback = e->means.converge,
@@ -122,7 +132,7 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
         .paid_ns = vcpus->paid_ns,
     };
     if (!means->mechanism && (means->limit || means->share)) {
-        engine_give_up(e, DIRTY_REASON_MECHANISM);
+        engine_lose_mechanism(e, DIRTY_REASON_MECHANISM);
     }
     return e->decision;
 }
@@ -131,7 +141,7 @@ DirtyDecision dirty_engine_unexplained(DirtyEngine *e, int64_t now_ns)
 {
     e->means.mechanism = false;
     e->phase_ns = now_ns;
-    engine_give_up(e, DIRTY_REASON_UNEXPLAINED);
+    engine_lose_mechanism(e, DIRTY_REASON_UNEXPLAINED);
     return e->decision;
 }
 
@@ -245,6 +255,7 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
 {
     bool slow_vcpus = phase == DIRTY_PHASE_THROTTLING ||
                       reason == DIRTY_REASON_FLOOR;
+    bool alike = dirty_means_alike(&e->means);
 
     if (e->phase != phase) {
         e->phase_ns = now_ns;
@@ -252,10 +263,12 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
     }
     e->phase = phase;
     e->decision = (DirtyDecision) {
-        .limit = e->means.limit && (slow_vcpus || e->decision.limit),
+        .limit = e->means.limit && !alike &&
+                 (slow_vcpus || e->decision.limit),
         .share = e->means.share && slow_vcpus,
-        .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP,
-        .reason = reason,
+        .fallback = e->means.converge && !alike &&
+                    phase == DIRTY_PHASE_CANNOT_HELP,
+        .reason = reason ?: e->untold,
     };
 }
 
@@ -337,7 +350,8 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     DirtyReason reason;
     bool needed;
 
-    if (took_ns < DIRTY_LINK_SPAN_NS || !e->means.mechanism) {
+    if (took_ns < DIRTY_LINK_SPAN_NS ||
+        !(e->means.mechanism || dirty_means_alike(&e->means))) {
         return e->decision;
     }
     it->link_pps = e->link.pps;

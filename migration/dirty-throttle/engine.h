@@ -23,7 +23,7 @@ typedef enum DirtyPhase {
     DIRTY_PHASE_CANNOT_HELP,
 } DirtyPhase;
 
-/* Why throttling vCPUs cannot help */
+/* Why throttling vCPUs cannot help, or not one by one */
 typedef enum DirtyReason {
     DIRTY_REASON_NONE,
     /* nothing tells which vCPU dirties memory */
@@ -50,13 +50,26 @@ typedef struct DirtyVcpuSample {
 
 /* What there is to help a migration with; stays as it is while that runs */
 typedef struct DirtyMeans {
-    /* something tells which vCPU dirties memory; without, no vCPU is slowed */
+    /* something tells which vCPU dirties memory */
     bool mechanism;
+    /* or at least how long each of them runs */
+    bool cpu_time;
     /* capabilities dirty-limit, dirty-quota and auto-converge */
     bool limit;
     bool share;
     bool converge;
 } DirtyMeans;
+
+/*
+ * Whether vCPUs are all slowed alike, because nothing tells them apart: they
+ * share out what the link requires, as with capability dirty-quota, but pay for
+ * the time that they run.  That is for those who allow auto-converge, which
+ * does not tell vCPUs apart, either.
+ */
+static inline bool dirty_means_alike(const DirtyMeans *m)
+{
+    return !m->mechanism && m->cpu_time && m->share && m->converge;
+}
 
 /* What is to be done from now on */
 typedef struct DirtyDecision {
@@ -66,12 +79,17 @@ typedef struct DirtyDecision {
     bool share;
     /* let auto-converge slow the guest */
     bool fallback;
-    /* only in DIRTY_PHASE_CANNOT_HELP */
+    /*
+     * Why throttling cannot help, in DIRTY_PHASE_CANNOT_HELP; else why vCPUs
+     * are slowed alike, if they are
+     */
     DirtyReason reason;
 } DirtyDecision;
 
 typedef struct DirtyEngine {
     DirtyMeans means;
+    /* why nothing tells vCPUs apart, if so */
+    DirtyReason untold;
     DirtyPhase phase;
     /* since when the phase lasts */
     int64_t phase_ns;
@@ -143,7 +161,8 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
  *
  * @now_ns: the time
  *
- * Returns: what to do until the migration ends
+ * Returns: what to do from now on; until the migration ends, unless vCPUs are
+ * slowed alike
  */
 DirtyDecision dirty_engine_unexplained(DirtyEngine *e, int64_t now_ns);
 

@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "account.h"
 #include "estimate.h"
 
 /*
@@ -16,9 +17,30 @@
  */
 #define FOUND_MIN_PAGES 1024
 
+/* A millisecond in units of 10 us.  Less of it than that tells nothing. */
+#define TIME_MIN_UNITS 100
+
 void dirty_estimate_init(DirtyEstimate *e)
 {
     *e = (DirtyEstimate) { .worth = DIRTY_WORTH_ONE };
+}
+
+void dirty_estimate_init_by_time(DirtyEstimate *e)
+{
+    *e = (DirtyEstimate) { .by_time = true };
+}
+
+uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e, unsigned unit_ns)
+{
+    return DIRTY_NS_PER_S / unit_ns * e->worth / DIRTY_WORTH_ONE;
+}
+
+/* Whether there is enough to tell what a page reported is worth */
+static bool estimate_tells(const DirtyEstimate *e, uint64_t reported_pages,
+                           uint64_t found_pages)
+{
+    return e->by_time ? reported_pages >= TIME_MIN_UNITS :
+                        MAX(found_pages, reported_pages) >= FOUND_MIN_PAGES;
 }
 
 bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
@@ -31,11 +53,15 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
     e->reported_sum = reported_pages >> e->shift;
     e->found_pages = found_pages;
     e->rest = 0;
-    if (MAX(found_pages, reported_pages) < FOUND_MIN_PAGES) {
+    if (!estimate_tells(e, reported_pages, found_pages)) {
         return true;
     }
     if (found_pages / (DIRTY_WORTH_MAX / DIRTY_WORTH_ONE) > reported_pages) {
-        return false;
+        if (!e->by_time) {
+            return false;
+        }
+        e->worth = DIRTY_WORTH_MAX;
+        return true;
     }
     /*
      * At least one page was reported.  The quotient is at most four, and some
@@ -44,7 +70,9 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
      */
     e->worth = MIN((found_pages >> e->shift) * DIRTY_WORTH_ONE /
                    e->reported_sum, DIRTY_WORTH_MAX);
-    e->worth = MAX(e->worth, DIRTY_WORTH_MIN);
+    if (!e->by_time) {
+        e->worth = MAX(e->worth, DIRTY_WORTH_MIN);
+    }
     return true;
 }
 

@@ -9,6 +9,10 @@
  * corrects what was charged before it: then the sum of all charges is what the
  * sync has found, shared out in proportion to the reports.
  *
+ * Where nothing goes with a dirtied page, what is reported is how long vCPUs
+ * run, as if it were pages.  Then what was found is shared out in proportion to
+ * that time, so that all vCPUs are treated alike.
+ *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -33,7 +37,9 @@
 #define DIRTY_WORTH_MIN (DIRTY_WORTH_ONE / 16)
 
 typedef struct DirtyEstimate {
-    /* DIRTY_WORTH_MIN..DIRTY_WORTH_MAX */
+    /* reports are of time, which need not be worth anything */
+    bool by_time;
+    /* DIRTY_WORTH_MIN..DIRTY_WORTH_MAX; by time from 0 on */
     unsigned worth;
     /* of the correction under way: reports are divided by 2^shift, then sum */
     unsigned shift;
@@ -46,6 +52,18 @@ typedef struct DirtyEstimate {
 /* What is reported counts as it is, until a sync tells better. */
 void dirty_estimate_init(DirtyEstimate *e);
 
+/* Time is going to be reported, and nothing is known yet of its worth. */
+void dirty_estimate_init_by_time(DirtyEstimate *e);
+
+/**
+ * dirty_estimate_by_time_pps: what a vCPU dirties that is not slowed
+ *
+ * @unit_ns: the unit in which time is reported
+ *
+ * Returns: pages/s that a vCPU is thought to dirty if it runs all the time
+ */
+uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e, unsigned unit_ns);
+
 /**
  * dirty_estimate_correct: a dirty sync has told the truth
  *
@@ -54,7 +72,7 @@ void dirty_estimate_init(DirtyEstimate *e);
  * @reported_pages: by all vCPUs since the sync before
  * @found_pages: dirtied by vCPUs, as this sync has found
  *
- * Returns: false if the reports do not explain what was found
+ * Returns: false if the reports do not explain what was found; time always does
  */
 bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
                             uint64_t found_pages);

@@ -127,6 +127,7 @@ static struct {
     bool pool_paid;
     bool stretched;
     bool ring_due;
+    bool alike;
 } seen;
 
 static uint8_t take(Bytes *b)
@@ -218,14 +219,17 @@ static void check_decision(Fuzz *f, bool limited)
     bool cannot_help = f->engine.phase == DIRTY_PHASE_CANNOT_HELP;
     bool throttles = f->engine.phase == DIRTY_PHASE_THROTTLING ||
                      d.reason == DIRTY_REASON_FLOOR;
+    bool alike = dirty_means_alike(means);
 
-    g_assert_true(cannot_help == (d.reason != DIRTY_REASON_NONE));
-    g_assert_true(d.limit == (means->limit && (limited || throttles)));
+    g_assert_true((cannot_help || alike) == (d.reason != DIRTY_REASON_NONE));
+    g_assert_true(d.limit == (means->limit && !alike &&
+                              (limited || throttles)));
     g_assert_true(d.share == (means->share && throttles));
-    g_assert_true(d.fallback == (means->converge && cannot_help));
-    if (!means->mechanism) {
+    g_assert_true(d.fallback == (means->converge && !alike && cannot_help));
+    if (!means->mechanism && !alike) {
         g_assert_false(d.limit || d.share);
     }
+    seen.alike |= alike && d.share;
     seen.phase[f->engine.phase] = true;
     seen.reason[d.reason] = true;
 }
@@ -593,14 +597,15 @@ static void fuzz_correct(Fuzz *f, Vcpu *c)
 static void fuzz_parameters(Fuzz *f)
 {
     Bytes *b = &f->bytes;
-    uint8_t bits = take(b);
+    uint8_t bits = take(b), percent = take(b);
 
     f->means.share = bits & 3;
     f->means.mechanism = bits & 0x1c;
     f->says_at_floor = bits & 32;
     f->means.converge = f->converges = bits & 64;
     f->means.limit = bits & 128;
-    f->threshold_percent = 1 + take(b) % 100;
+    f->threshold_percent = 1 + percent % 100;
+    f->means.cpu_time = percent & 1;
     f->interval_ns = (1 + take_figure(b, 16) % 1000) * MS;
 }
 
@@ -797,6 +802,7 @@ static void test_seen(void)
     g_assert_true(seen.pool_paid);
     g_assert_true(seen.stretched);
     g_assert_true(seen.ring_due);
+    g_assert_true(seen.alike);
 }
 
 int main(int argc, char **argv)

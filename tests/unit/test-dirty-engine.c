@@ -53,6 +53,8 @@ typedef struct Model {
     bool both;
     /* nothing tells which vCPU dirties memory */
     bool no_mechanism;
+    /* but how long each of them runs is known */
+    bool cpu_time;
     /* vCPUs have got so far in debt that all their penalties are the longest */
     bool in_debt;
     Converge converge;
@@ -80,6 +82,7 @@ static void model_begin(Model *m)
 {
     DirtyMeans means = {
         .mechanism = !m->no_mechanism,
+        .cpu_time = m->cpu_time,
         .limit = m->limit_pps,
         .share = !m->limit_pps || m->both,
         .converge = m->converge.enabled,
@@ -803,6 +806,79 @@ static void test_unexplained(void)
     }
 }
 
+/*
+ * If nothing tells vCPUs apart, they are slowed alike, by shares, as long as
+ * dirty-quota and auto-converge both allow it.  The latter never acts then.
+ */
+static void test_alike(void)
+{
+    for (int share = 0; share <= 1; share++) {
+        for (int converge = 0; converge <= 1; converge++) {
+            Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                        .limit_pps = LINK_PPS, .both = share,
+                        .no_mechanism = true, .cpu_time = true,
+                        .converge.enabled = converge };
+            bool throttled = false;
+
+            model_begin(&m);
+            g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_MECHANISM);
+            while (!m.done && m.now_ns < 60 * S) {
+                throttled |= m.decision.share;
+                check_decision(&m, false, m.decision.share,
+                               converge && !share);
+                g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_MECHANISM);
+                model_step(&m);
+            }
+            g_assert_true(throttled == (share && converge));
+            if (share && converge) {
+                g_assert_true(m.done);
+                g_assert_false(m.seen[DIRTY_PHASE_CANNOT_HELP]);
+            }
+        }
+    }
+}
+
+/* Shares stay in force, without a limit, when vCPUs are not told apart. */
+static void test_unexplained_alike(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .limit_pps = LINK_PPS, .both = true, .cpu_time = true,
+                .converge.enabled = true };
+
+    model_begin(&m);
+    while (m.engine.phase != DIRTY_PHASE_THROTTLING) {
+        model_step(&m);
+    }
+    check_decision(&m, true, true, false);
+    m.decision = dirty_engine_unexplained(&m.engine, m.now_ns);
+    while (!m.done && m.now_ns < 60 * S) {
+        check_decision(&m, false, true, false);
+        g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_UNEXPLAINED);
+        model_step(&m);
+    }
+    g_assert_true(m.done);
+}
+
+/*
+ * A floor that is too high for the link: nothing more is done, and what is
+ * told is that floor.
+ */
+static void test_alike_at_floor(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .floor_pps = 2 * LINK_PPS - 1000, .no_mechanism = true,
+                .cpu_time = true, .converge.enabled = true };
+
+    model_begin(&m);
+    while (m.now_ns < 60 * S) {
+        g_assert_false(m.decision.fallback);
+        model_step(&m);
+    }
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    check_decision(&m, false, true, false);
+}
+
 /* A correction takes back what was decided by; no rate gets absurd for it. */
 static void test_count_goes_back(void)
 {
@@ -1132,6 +1208,9 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/decision/no-capability",
                     test_no_capability);
     g_test_add_func("/dirty-engine/unexplained", test_unexplained);
+    g_test_add_func("/dirty-engine/alike", test_alike);
+    g_test_add_func("/dirty-engine/alike/unexplained", test_unexplained_alike);
+    g_test_add_func("/dirty-engine/alike/floor", test_alike_at_floor);
     g_test_add_func("/dirty-engine/count-goes-back", test_count_goes_back);
     g_test_add_func("/dirty-engine/decision/stands", test_decision_stands);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);

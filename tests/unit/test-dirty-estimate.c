@@ -116,6 +116,38 @@ static void test_huge(void)
     g_assert_cmpuint(given, <=, 1ULL << 41);
 }
 
+/* Time is worth whatever was dirtied in it, and nothing if nothing was. */
+static void test_time(void)
+{
+    DirtyEstimate e;
+
+    dirty_estimate_init_by_time(&e);
+    g_assert_cmpuint(e.worth, ==, 0);
+    /* half a second of two vCPUs in units of 10 us, one of which writes */
+    g_assert_true(dirty_estimate_correct(&e, 100000, 25000));
+    g_assert_cmpuint(dirty_estimate_share(&e, 50000), ==, 12500);
+    g_assert_cmpuint(dirty_estimate_share(&e, 50000), ==, 12500);
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 4);
+    g_assert_cmpuint(dirty_estimate_by_time_pps(&e, 10000), ==, 25000);
+
+    /* They are slowed to a hundredth, and then it writes no more. */
+    g_assert_true(dirty_estimate_correct(&e, 500, 125));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 4);
+    g_assert_true(dirty_estimate_correct(&e, 500, 0));
+    g_assert_cmpuint(e.worth, ==, 0);
+    g_assert_cmpuint(dirty_estimate_by_time_pps(&e, 10000), ==, 0);
+
+    /* Next to no time tells nothing of its worth. */
+    g_assert_true(dirty_estimate_correct(&e, 10, 500));
+    g_assert_cmpuint(e.worth, ==, 0);
+    g_assert_cmpuint(dirty_estimate_share(&e, 10), ==, 500);
+
+    /* Nothing is ever unexplained. */
+    g_assert_true(dirty_estimate_correct(&e, 1000, 1000000));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_MAX);
+    g_assert_true(dirty_estimate_correct(&e, 0, 1000000));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -124,5 +156,6 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-estimate/worth", test_worth);
     g_test_add_func("/dirty-estimate/unexplained", test_unexplained);
     g_test_add_func("/dirty-estimate/huge", test_huge);
+    g_test_add_func("/dirty-estimate/time", test_time);
     return g_test_run();
 }

@@ -26,6 +26,7 @@ from stressvm.timeline import Sampler, Timeline
 from stressvm.vm import StressVM
 from stressvm.waiting import TimeLimit, wait_until
 
+from dirtythrottle.kvmshim import withholding
 from dirtythrottle.migration import LASTING_LINK, POLL_SECONDS, Migration
 from dirtythrottle.strategy import NONE, Strategy
 from dirtythrottle.testbed import Testbed
@@ -77,7 +78,9 @@ def prepared(binary: str, testbed: Testbed, strategy: Strategy,
             return stack.enter_context(StressVM(
                 binary, testbed.roles, testbed.ring, accel,
                 ram_mb=testbed.ram_mb, pv=testbed.pv,
-                display=testbed.display, **options))
+                display=testbed.display,
+                wrapper=withholding(where) if testbed.withheld else (),
+                **options))
 
         src = vm(args=server_args(where) if testbed.viewed else ())
         dst = None
@@ -288,12 +291,28 @@ def last_throttled(run: Prepared, strategy: Strategy, seconds: float) -> None:
         raise TimeLimit("the migration ended too early")
 
 
+def full_speed_after(run: Prepared, i: int, begin: float) -> float:
+    """When vCPU @i had its speed back, in seconds from @begin"""
+    # What a vCPU did before, less the noise of two busy cores
+    full = 0.8 * run.before[i]
+    width_seconds = 0.1
+
+    def recovered() -> float | None:
+        return measure.time_until(run.timeline.samples, i, full, width_seconds,
+                                  begin)
+
+    try:
+        wait_until("full speed", GIVE_UP_SECONDS,
+                   lambda: recovered() is not None, POLL_SECONDS)
+    except TimeLimit:
+        pass
+    found = recovered()
+    return NEVER if found is None else found
+
+
 class Cancel:
     """migrate_cancel while vCPUs are slowed down"""
     THROTTLED_SECONDS = 3
-    # Full speed: what a vCPU did before, less the noise of two busy cores
-    FULL = 0.8
-    WIDTH_SECONDS = 0.1
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
@@ -303,20 +322,21 @@ class Cancel:
             cancelled = run.migration.cancel()
             if strategy.by_command:
                 run.src.unlimit()
-
-            def recovered() -> float | None:
-                return measure.time_until(
-                    run.timeline.samples, 0, self.FULL * run.before[0],
-                    self.WIDTH_SECONDS, begin)
-
-            try:
-                wait_until("full speed", GIVE_UP_SECONDS,
-                           lambda: recovered() is not None, POLL_SECONDS)
-            except TimeLimit:
-                pass
-            found = recovered()
             return {"cancelled after ms": cancelled * 1000,
-                    "full speed after s": NEVER if found is None else found}
+                    "full speed after s": full_speed_after(run, 0, begin)}
+
+
+class Quiet:
+    """The writer stops to write while vCPUs are slowed down, and goes on"""
+    THROTTLED_SECONDS = 3
+
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        with prepared(binary, testbed, strategy) as run:
+            last_throttled(run, strategy, self.THROTTLED_SECONDS)
+            begin = time.monotonic()
+            run.src.guest.want(0, "reader")
+            return {"full speed after s": full_speed_after(run, 1, begin)}
 
 
 class Stop:

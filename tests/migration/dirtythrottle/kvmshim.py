@@ -29,6 +29,13 @@ def build(directory: str, *sources: str) -> str:
     return library
 
 
+def withholding(directory: str) -> tuple[str, ...]:
+    """What comes before a QEMU that is to have no statistics of KVM's"""
+    return ("env", "LD_PRELOAD=" + build(directory, "faults-shim.c"),
+            "FAULTS_SHIM_WITHHOLD=1",
+            "FAULTS_SHIM_LOG=" + os.path.join(directory, "withheld"))
+
+
 @dataclass(frozen=True)
 class KvmShimCounters:
     """What kvm-shim.c counts; see kvm-shim.h"""

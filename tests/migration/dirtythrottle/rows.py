@@ -12,13 +12,13 @@ from typing import Sequence
 from stressvm.stressguest import Role
 
 from dirtythrottle.experiments import (
-    Cancel, Converge, Experiment, Holds, Raise, Stop
+    Cancel, Converge, Experiment, Holds, Quiet, Raise, Stop
 )
 from dirtythrottle.hostile import TESTBED as HOSTILE_TESTBED
 from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.strategy import (
-    AUTO_CONVERGE, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, REAPER_1S,
+    AUTO_CONVERGE, BOTH, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, REAPER_1S,
     REAPER_ADAPTIVE, REAPER_GEARS, Strategy
 )
 from dirtythrottle.testbed import LARGE_READER, LARGE_WRITER, Testbed
@@ -115,6 +115,19 @@ def _faults_rows() -> list[Row]:
     return rows
 
 
+def _alike_rows() -> list[Row]:
+    """The same where nothing tells who dirties memory"""
+    alike = (BOTH, AUTO_CONVERGE)
+    rows = [replace(row, name=row.name.replace("faults", "alike"),
+                    title=row.title + ", no statistics",
+                    testbed=replace(row.testbed, withheld=True),
+                    strategies=alike)
+            for row in _faults_rows() if isinstance(row.experiment, Converge)]
+    rows.append(Row("alike-quiet", "the writer stops, no ring, no statistics",
+                    Quiet(), Testbed(ring=0, withheld=True), (BOTH,)))
+    return rows
+
+
 def _guest_rows() -> list[Row]:
     """What KVM and QEMU do by themselves costs nothing"""
     # It draws so little that it matters to nobody but who looks at it
@@ -204,5 +217,5 @@ def _hostile_rows() -> list[Row]:
                 first=False)]
 
 
-ROWS = (_limit_rows() + _quota_rows() + _faults_rows() + _guest_rows() +
-        _reaper_rows() + _scaling_rows() + _hostile_rows())
+ROWS = (_limit_rows() + _quota_rows() + _faults_rows() + _alike_rows() +
+        _guest_rows() + _reaper_rows() + _scaling_rows() + _hostile_rows())

@@ -45,6 +45,8 @@ COMMAND = Strategy("limit by command", by_command=True)
 DIRTY_LIMIT = Strategy("dirty-limit", capabilities=("dirty-limit",),
                        limit_parameter="vcpu_dirty_limit")
 DIRTY_QUOTA = Strategy("dirty-quota", capabilities=("dirty-quota",))
+BOTH = Strategy("dirty-quota, auto-converge",
+                capabilities=("dirty-quota", "auto-converge"))
 AUTO_CONVERGE = Strategy("auto-converge", capabilities=("auto-converge",))
 
 REAPER_1S = Strategy("1 s reaper")

@@ -194,6 +194,20 @@ class InconsistenciesTest(unittest.TestCase):
             self.INFO, self.CAPABILITIES, 2, True), [])
         self.assertEqual(figures.regressions(self.INFO, self.INFO), [])
 
+    def test_alike(self) -> None:
+        """It is told why, and only where auto-converge is enabled, too"""
+        info = copy.deepcopy(self.INFO)
+        info["dirty-throttle"].update(
+            mechanism="cpu-time", phase="throttling", reason="no-mechanism",
+            fallback=False)
+        for converge, errors in ((True, 0), (False, 1)):
+            capabilities = {**self.CAPABILITIES, "auto-converge": converge}
+            self.assertEqual(len(figures.inconsistencies(
+                info, capabilities, 2, True)), errors)
+        del info["dirty-throttle"]["reason"]
+        self.assertEqual(len(figures.inconsistencies(
+            info, {**self.CAPABILITIES, "auto-converge": True}, 2, True)), 1)
+
     def test_inconsistent(self) -> None:
         throttle = "dirty-throttle"
         for *path, value in (

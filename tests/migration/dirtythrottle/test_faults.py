@@ -37,9 +37,6 @@ TOLERANCE = 0.25
 # Several epochs, as the limit is held by what the syncs between them find
 HELD_SECONDS = 4
 
-# auto-converge, as strong in its first step as it takes
-STRONG = {"cpu_throttle_initial": 90}
-
 # QEMU's warning
 VERDICT = "page faults do not explain"
 
@@ -221,13 +218,12 @@ class ShimFaultsTest(FaultsTest, ShimTest):
 
     shim_source = "faults-shim.c"
 
-    def wait_auto_converge(self, migration: Migration, reason: str) -> None:
-        info = self.wait_phase(migration, "cannot-help")
+    def wait_alike(self, migration: Migration, reason: str) -> None:
+        wait_until("all vCPUs alike", EVENTUALLY, lambda:
+                   self.throttle(migration).get("mechanism") == "cpu-time")
+        info = self.wait_phase(migration, "throttling")
         self.assertEqual(info["reason"], reason)
-        self.assertTrue(info["fallback"])
-        self.assertNotIn("mechanism", info)
-        wait_until("auto-converge", EVENTUALLY, lambda:
-                   "cpu-throttle-percentage" in migration.poll().info)
+        self.assertFalse(info["fallback"])
 
 
 class MissingTest(ShimFaultsTest):
@@ -237,8 +233,8 @@ class MissingTest(ShimFaultsTest):
         src = self.source()
         with self.assertRaisesRegex(ExecuteError, "dirty-ring-size"):
             src.limit(1)
-        migration = self.start(src, capabilities=["auto-converge"])
-        self.wait_auto_converge(migration, "no-mechanism")
+        migration = self.start_lasting(src, capabilities=["auto-converge"])
+        self.wait_alike(migration, "no-mechanism")
         self.assertEqual(self.stats_fds(src), 0)
         self.check_changed()
 
@@ -250,11 +246,11 @@ class MissingTest(ShimFaultsTest):
                 self.change(FAULTS_SHIM_ERROR=number)
                 src = self.source()
                 dst = self.destination(src)
-                # It must not end before auto-converge has had its syncs
-                migration = self.start(src, dst, ["auto-converge"], link=30,
-                                       **STRONG)
-                self.wait_auto_converge(migration, "unexplained")
-                src.set_parameters(downtime_limit=100)
+                migration = self.start_lasting(src, dst=dst,
+                                               capabilities=["auto-converge"])
+                self.wait_alike(migration, "unexplained")
+                src.set_parameters(throttle_trigger_threshold=50,
+                                   downtime_limit=100)
                 src.set_link(100)
                 migration.wait("completed", EVENTUALLY)
                 self.check_changed()
@@ -347,9 +343,8 @@ class LieTest(ShimFaultsTest):
         migration = self.start_lasting(src, capabilities=["auto-converge"])
         self.wait_phase(migration, "throttling")
         self.stop_counting()
-        # With the other threshold it would see no need
-        src.set_parameters(throttle_trigger_threshold=50)
-        self.wait_auto_converge(migration, "unexplained")
+        self.wait_alike(migration, "unexplained")
+        self.wait_slow(src, full)
         migration.cancel()
         self.wait_fast(src, full)
 

@@ -16,7 +16,7 @@ from stressvm.timeline import Poll
 from stressvm.vm import StressVM
 from stressvm.waiting import wait_until
 
-from dirtythrottle.base import EVENTUALLY, SOON
+from dirtythrottle.base import EVENTUALLY, SOON, WRITER
 from dirtythrottle.migration import Migration
 from dirtythrottle.shimtest import ShimTest
 
@@ -24,6 +24,8 @@ from dirtythrottle.shimtest import ShimTest
 DEFAULTS = [word for name in ("auto-converge", "dirty-quota",
                               "adaptive-reaper")
             for word in ("-global", "migration.x-%s=on" % name)]
+
+QUOTA_DEFAULT = ("-global", "migration.x-dirty-quota=on")
 
 # All that the software knows, and sets on both sides before each migration.
 # Afterwards it sets what was there before.
@@ -106,6 +108,41 @@ class ManagedTest(ShimTest):
                               told["fallback"]),
                              ("cannot-help", "no-mechanism", False))
         self.assertEqual(warnings, 1)
+
+    def test_default_is_all(self) -> None:
+        """
+        The default, and what software adds that knows auto-converge only
+
+        Destination without, and source with.
+        """
+        for ring, withhold, mechanism in (
+                (4096, 0, "dirty-ring"), (0, 0, "fault-statistics"),
+                (0, 1, "cpu-time")):
+            if mechanism == "fault-statistics" and not probe.has_statistics():
+                continue
+            with self.subTest(mechanism):
+                self.binary = type(self).binary
+                self.change(FAULTS_SHIM_WITHHOLD=withhold)
+                src = self.source((WRITER,), ring=ring,
+                                  args=QUOTA_DEFAULT)
+                dst = self.destination(src, ring=0)
+                migration = Migration(src, dst, 50, 1, ["auto-converge"], {
+                    "throttle_trigger_threshold": 100}).start()
+                self.wait_throttling(migration, mechanism)
+                src.set_parameters(throttle_trigger_threshold=50,
+                                   downtime_limit=100)
+                src.set_link(100)
+                migration.wait("completed", EVENTUALLY)
+                self.check_memory(dst)
+                for vm in (dst, src):
+                    vm.kill()
+
+    def wait_throttling(self, migration: Migration, mechanism: str) -> None:
+        def throttles() -> bool:
+            info = migration.poll().info.get("dirty-throttle", {})
+            return (info.get("phase"), info.get("mechanism")) == (
+                "throttling", mechanism)
+        wait_until("throttling by " + mechanism, EVENTUALLY, throttles)
 
     def test_sandbox(self) -> None:
         """Nothing that the throttle calls is denied"""

@@ -33,3 +33,5 @@ class Testbed:
     # A device that shows a picture, and whether anybody looks at it
     display: str | None = None
     viewed: bool = False
+    # KVM's statistics are withheld from QEMU
+    withheld: bool = False

@@ -24,7 +24,8 @@ _ENDED = frozenset(("completed", "failed", "cancelled"))
 # Phases in which vCPUs may have a share, as 'quota'
 _SHARING = ("throttling", "cannot-help")
 
-# Reasons that mean that nothing tells who dirties memory
+# Reasons that mean that nothing tells who dirties memory; if it goes by the CPU
+# time of vCPUs then, one is told in all phases
 _NO_MECHANISM = ("no-mechanism", "unexplained")
 
 # More than any memory can be written with
@@ -110,10 +111,13 @@ def _throttle(info: Info, capabilities: Mapping[str, bool], max_vcpus: int,
         yield "mode is '%s', not '%s'" % (throttle["mode"], mode)
     if (mode == "none") != (phase == "off") and "mechanism" in throttle:
         yield "mode '%s' in phase '%s'" % (mode, phase)
-    if (phase == "cannot-help") != (reason is not None):
+    alike = throttle.get("mechanism") == "cpu-time"
+    if (alike or phase == "cannot-help") != (reason is not None):
         yield "reason '%s' in phase '%s'" % (reason, phase)
+    if alike and not (quota and capabilities["auto-converge"]):
+        yield "all vCPUs alike in mode '%s'" % mode
     # Where nothing is to be throttled, nobody asks what it would be done with
-    if mode != "none" and (
+    if mode != "none" and not alike and (
             ("mechanism" in throttle) == (reason in _NO_MECHANISM)):
         yield "mechanism '%s', reason '%s'" % (throttle.get("mechanism"),
                                                reason)

@@ -21,12 +21,15 @@ FAULTS = {
         "thread may wait in multifd_send_sync_main() for ever",
     "multifd-joined":
         "multifd_save_cleanup() does not wait for a thread that has said by "
-        "a flag that it ends, and destroys the mutex which that still holds; "
-        "only the thread sanitizer makes the thread slow enough",
+        "a flag that it ends, and frees what that still uses; hardly without "
+        "a sanitizer, which makes the thread slow",
     "pause-cancelled":
         "with pause-before-switchover, a migration that is cancelled when it "
         "is about to pause stays \"cancelling\": migration_maybe_pause() looks "
         "at the state before it gives the BQL up, and waits after that",
+    "cont-switchover":
+        "cont lets the source run on, and keep its disks, while a migration "
+        "is being switched over",
     "dirty-rate-hotplug":
         "calc-dirty-rate counts vCPUs once and uses the number after some "
         "have come or gone: it writes behind an array",

@@ -236,6 +236,10 @@ class World:
                 "setup", "active"):
             # It has been switched over, or is being
             return False
+        if self._attempt and not self._vm.stopped and (
+                self._avoid("cont-switchover")):
+            # It might be by the time that the command is there
+            return False
         error = self._vm.tries("cont")
         if error:
             if not self._attempt:

@@ -1,0 +1,54 @@
+/*
+ * KVM: how long vCPUs run, where nothing tells who dirties memory
+ *
+ * That is the CPU time of the vCPU's thread.  A vCPU that is halted, or sleeps
+ * for a penalty, or waits for a CPU of the host, uses none.
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <time.h>
+#include "qemu/timer.h"
+#include "sysemu/kvm.h"
+#include "kvm-dirty-time.h"
+
+/*
+ * Called under kvm_slots_lock(), which keeps the thread from going away.
+ *
+ * Returns: in units of DIRTY_TIME_UNIT_NS, since the thread was created
+ */
+static uint64_t kvm_dirty_time_units(KVMDirtyVcpu *d)
+{
+    struct timespec ts;
+    clockid_t clock;
+
+    if (pthread_getcpuclockid(d->cpu->thread->thread, &clock) ||
+        clock_gettime(clock, &ts)) {
+        return d->time.units;
+    }
+    return (ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec) /
+           DIRTY_TIME_UNIT_NS;
+}
+
+void kvm_dirty_time_watch(bool watch)
+{
+    KVMDirtyVcpu *d;
+
+    kvm_slots_lock();
+    QLIST_FOREACH(d, &kvm_state->dirty->vcpus, next) {
+        d->time.units = kvm_dirty_time_units(d);
+    }
+    kvm_state->dirty->time.watched = watch;
+    kvm_slots_unlock();
+}
+
+void kvm_dirty_time_look(KVMDirtyVcpu *d)
+{
+    uint64_t units = kvm_dirty_time_units(d);
+
+    d->dirtied_pages += units - d->time.units;
+    d->time.units = units;
+}

@@ -1,0 +1,20 @@
+/*
+ * KVM: how long vCPUs run, where nothing tells who dirties memory
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef ACCEL_KVM_KVM_DIRTY_TIME_H
+#define ACCEL_KVM_KVM_DIRTY_TIME_H
+
+#include "kvm-dirty-int.h"
+
+/* From now on, or not any more, time counts.  Not under kvm_slots_lock(). */
+void kvm_dirty_time_watch(bool watch);
+
+/* Add the time that a vCPU has run to what is told.  Under kvm_slots_lock(). */
+void kvm_dirty_time_look(KVMDirtyVcpu *d);
+
+#endif
