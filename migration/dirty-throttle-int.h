@@ -81,10 +81,11 @@ typedef struct DirtyThrottle {
     QemuCond wake;
     bool thread_created;
     QemuThread thread;
+    /* when it looks ahead again; only the thread itself uses it */
+    int64_t look_ahead_ns;
     unsigned nr_operator_limits;
     int64_t epoch_ns;
     int64_t recorded_ns;
-    int64_t looked_ahead_ns;
     /*
      * What a page reported is worth; found since it was last corrected.  Only
      * with take_found_pages().

@@ -42,10 +42,15 @@
 
 /*
  * How often it is looked up what vCPUs dirty that are slowed alike: soon enough
- * for a writer that stops to be noticed well within a second, and so rarely
- * that even the log of a terabyte, 32 MiB, costs a few percent of one CPU.
+ * for a writer that stops to be noticed well within a second.
  */
 #define LOOK_AHEAD_NS (250 * SCALE_MS)
+
+/*
+ * And at most in one of so many parts of the time, because the log of a terabyte
+ * takes tens of milliseconds.
+ */
+#define LOOK_AHEAD_PARTS 20
 
 DirtyThrottle dirty_throttle;
 
@@ -554,9 +559,14 @@ static void throttle_new_epoch(DirtyThrottle *t)
  */
 static void throttle_look_ahead(DirtyThrottle *t, uint64_t iteration)
 {
+    int64_t begin_ns = throttle_now_ns();
+    bool found = t->ops->look_ahead();
+    int64_t took_ns = throttle_now_ns() - begin_ns;
     uint64_t found_pages;
 
-    if (!t->ops->look_ahead()) {
+    t->look_ahead_ns = begin_ns + MAX(LOOK_AHEAD_NS,
+                                      took_ns * LOOK_AHEAD_PARTS);
+    if (!found) {
         return;
     }
     found_pages = t->ops->take_found_pages();
@@ -624,10 +634,7 @@ static int throttle_step(DirtyThrottle *t)
         }
         iteration = t->migration.engine.iteration.number;
         ahead = throttle_is_alike(t) && iteration &&
-                now_ns - t->looked_ahead_ns >= LOOK_AHEAD_NS;
-        if (ahead) {
-            t->looked_ahead_ns = now_ns;
-        }
+                now_ns >= t->look_ahead_ns;
     }
 
     /* SET PENALTY */

@@ -101,7 +101,11 @@ static uint64_t kvm_dirty_found_in_slot(KVMState *s, KVMSlot *mem)
         return 0;
     }
     for (uint64_t i = 0; i < longs; i++) {
-        pages += ctpopl(s->dirty->found.ahead_bmap[i] & ~mem->dirty_bmap[i]);
+        unsigned long found = s->dirty->found.ahead_bmap[i] &
+                              ~mem->dirty_bmap[i];
+
+        /* Mostly there is none. */
+        pages += found ? ctpopl(found) : 0;
     }
     return pages;
 }
