@@ -324,8 +324,7 @@ static uint64_t throttle_least_pps(DirtyThrottle *t, unsigned plugged)
     if (!dirty_means_alike(&t->migration.engine.means)) {
         return 0;
     }
-    return dirty_estimate_by_time_pps(&t->estimate, DIRTY_TIME_UNIT_NS) *
-           plugged * (100 - max_percent) / 100;
+    return dirty_estimate_by_time_pps(&t->estimate) * plugged * (100 - max_percent) / 100;
 }
 
 /*
@@ -464,6 +463,7 @@ static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
     bool explained;
 
     t->found_pages = 0;
+    t->corrected_pages += found_pages;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         reported_pages += t->vcpus[i].v.reported_pages;
@@ -505,6 +505,7 @@ static void throttle_begin_alike(DirtyThrottle *t)
 static void throttle_keep(DirtyThrottle *t)
 {
     t->found_pages = 0;
+    t->corrected_pages = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_vcpu_keep(&t->vcpus[i].v);
@@ -781,8 +782,8 @@ void dirty_throttle_migration_begin(void)
             throttle_wake_thread(t);
         }
     }
-    if (m->active && means.cpu_time) {
-        t->ops->watch_time(alike);
+    if (alike) {
+        t->ops->watch_time(true);
     }
     if (m->active) {
         /* All that the migration finds and vCPUs dirty is charged now. */
@@ -799,18 +800,23 @@ void dirty_throttle_migration_end(void)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleMigration *m = &t->migration;
+    bool alike;
 
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         m->precopy = false;
         if (!m->active) {
             return;
         }
+        alike = throttle_is_alike(t);
         m->active = false;
         m->limiting = false;
         m->sharing = false;
         qatomic_set(&m->fallback, false);
     }
     trace_dirty_throttle_migration("end");
+    if (alike) {
+        t->ops->watch_time(false);
+    }
     throttle_apply(t);
 }
 
@@ -821,7 +827,8 @@ void dirty_throttle_migration_end(void)
  * The first sync finds all memory.  Later the accelerator may tell again what
  * it told before, if the migration has not come to sending it; that is in no
  * sync's count of new pages, in which there is also what devices dirtied.  The
- * smaller of the two is what vCPUs dirtied, or very nearly so.
+ * smaller of the two is what vCPUs dirtied, or very nearly so.  What was
+ * corrected since the sync before is a part of it.
  */
 static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
                              uint64_t to_send_pages)
@@ -834,7 +841,10 @@ static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
         return;
     }
     throttle_correct(t, MIN(t->found_pages,
-                            dirty_engine_found(e, to_send_pages)));
+                            dirty_pages_since(dirty_engine_found(e,
+                                                                 to_send_pages),
+                                              t->corrected_pages)));
+    t->corrected_pages = 0;
     if (t->unexplained && e->means.mechanism) {
         throttle_set_decision(t, dirty_engine_unexplained(e, now_ns), now_ns);
         if (throttle_is_alike(t)) {

@@ -21,12 +21,20 @@ static uint64_t kvm_dirty_slot_pages(KVMSlot *mem)
     return mem->memory_size / qemu_real_host_page_size();
 }
 
+void kvm_dirty_found_reset(KVMState *s)
+{
+    s->dirty->found.pages = 0;
+    s->dirty->found.ahead_pages = 0;
+    s->dirty->found.taken_pages = 0;
+}
+
 void kvm_dirty_found_start(KVMState *s)
 {
     if (!s->dirty->found.supported || s->dirty->found.counting) {
         return;
     }
     s->dirty->found.counting = true;
+    kvm_dirty_found_reset(s);
     for (int i = 0; i < s->nr_as; i++) {
         KVMMemoryListener *kml = s->as[i].ml;
 
@@ -57,13 +65,19 @@ void kvm_dirty_found_read_begin(KVMState *s, KVMSlot *mem)
     }
 }
 
-/* A log that is read for the first time may begin with all bits set. */
+/*
+ * A log that is read for the first time may begin with all bits set.  One that
+ * was begun anew since the last time may have fewer bits than were known.
+ */
 void kvm_dirty_found_read_end(KVMState *s, KVMSlot *mem)
 {
     if (s->dirty->found.counting && mem->log_known) {
-        s->dirty->found.pages +=
-            bitmap_count_one(mem->dirty_bmap, kvm_dirty_slot_pages(mem)) -
-            s->dirty->found.known_pages;
+        uint64_t pages = bitmap_count_one(mem->dirty_bmap,
+                                          kvm_dirty_slot_pages(mem));
+
+        if (pages > s->dirty->found.known_pages) {
+            s->dirty->found.pages += pages - s->dirty->found.known_pages;
+        }
     }
     mem->log_known = true;
 }

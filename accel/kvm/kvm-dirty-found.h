@@ -18,6 +18,9 @@
 void kvm_dirty_found_start(KVMState *s);
 void kvm_dirty_found_stop(KVMState *s);
 
+/* Nothing was found yet.  Under kvm_slots_lock(). */
+void kvm_dirty_found_reset(KVMState *s);
+
 /*
  * A slot's log is read out into its bitmap between these two.  Under
  * kvm_slots_lock().

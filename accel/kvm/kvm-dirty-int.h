@@ -216,7 +216,7 @@ typedef struct KVMDirtyTracking {
         bool watched;
     } time;
 
-    /* Under kvm_slots_lock(); pages since the VM was created */
+    /* Under kvm_slots_lock() */
     struct {
         /* What is told of vCPUs are estimates; set once. */
         bool supported;

@@ -213,7 +213,9 @@ void kvm_dirty_throttle_charge_and_kick(void)
     kvm_slots_lock();
     kvm_dirty_charge_start(s);
     kvm_dirty_quota_start(s);
-    kvm_dirty_faults_start(s);
+    if (!s->dirty->time.watched) {
+        kvm_dirty_faults_start(s);
+    }
     kvm_dirty_found_start(s);
     QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         uint64_t pages = d->dirtied_pages;
@@ -228,6 +230,19 @@ void kvm_dirty_throttle_charge_and_kick(void)
             kvm_dirty_throttle_kick(d);
         }
     }
+    kvm_slots_unlock();
+}
+
+/*
+ * Faults that nobody has looked at meanwhile will not count, and what a
+ * migration has looked ahead to is no concern of the next one.
+ */
+void kvm_dirty_throttle_watch_time(bool watch)
+{
+    kvm_slots_lock();
+    kvm_dirty_faults_stop(kvm_state);
+    kvm_dirty_time_watch(kvm_state, watch);
+    kvm_dirty_found_reset(kvm_state);
     kvm_slots_unlock();
 }
 

@@ -26,6 +26,7 @@ bool kvm_dirty_throttle_interrupted(KVMDirtyVcpu *d);
 
 /* As DirtyThrottleOps says. */
 void kvm_dirty_throttle_charge_and_kick(void);
+void kvm_dirty_throttle_watch_time(bool watch);
 void kvm_dirty_throttle_wake(void);
 void kvm_dirty_throttle_stop_watching(void);
 

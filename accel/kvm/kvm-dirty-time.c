@@ -12,7 +12,7 @@
 #include "qemu/osdep.h"
 #include <time.h>
 #include "qemu/timer.h"
-#include "sysemu/kvm.h"
+#include "migration/dirty-throttle/estimate.h"
 #include "kvm-dirty-time.h"
 
 /*
@@ -33,16 +33,14 @@ static uint64_t kvm_dirty_time_units(KVMDirtyVcpu *d)
            DIRTY_TIME_UNIT_NS;
 }
 
-void kvm_dirty_time_watch(bool watch)
+void kvm_dirty_time_watch(KVMState *s, bool watch)
 {
     KVMDirtyVcpu *d;
 
-    kvm_slots_lock();
-    QLIST_FOREACH(d, &kvm_state->dirty->vcpus, next) {
+    QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         d->time.units = kvm_dirty_time_units(d);
     }
-    kvm_state->dirty->time.watched = watch;
-    kvm_slots_unlock();
+    s->dirty->time.watched = watch;
 }
 
 void kvm_dirty_time_look(KVMDirtyVcpu *d)

@@ -11,8 +11,8 @@
 
 #include "kvm-dirty-int.h"
 
-/* From now on, or not any more, time counts.  Not under kvm_slots_lock(). */
-void kvm_dirty_time_watch(bool watch);
+/* From now on time counts, or does not.  Under kvm_slots_lock(). */
+void kvm_dirty_time_watch(KVMState *s, bool watch);
 
 /* Add the time that a vCPU has run to what is told.  Under kvm_slots_lock(). */
 void kvm_dirty_time_look(KVMDirtyVcpu *d);

@@ -37,7 +37,6 @@
 #include "kvm-dirty-reset.h"
 #include "kvm-dirty-ring.h"
 #include "kvm-dirty-throttle.h"
-#include "kvm-dirty-time.h"
 #include "trace.h"
 
 /* What is remembered of a vCPU that was unplugged, or a new one. */
@@ -308,7 +307,7 @@ void kvm_dirty_init(KVMState *s)
         s->dirty->found.supported = true;
         ops.take_found_pages = kvm_dirty_found_take;
         ops.look_ahead = kvm_dirty_found_look_ahead;
-        ops.watch_time = kvm_dirty_time_watch;
+        ops.watch_time = kvm_dirty_throttle_watch_time;
     }
     ops.ring_pages = s->kvm_dirty_ring_size;
     ops.can_quota = s->dirty->quota.supported;

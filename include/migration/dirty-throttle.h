@@ -30,13 +30,6 @@ typedef struct DirtyReaperInfo {
 } DirtyReaperInfo;
 
 /*
- * Where all that can be told of vCPUs is how long they run, it is told in units
- * so long, as if they were pages.  What a unit is worth is found out.  Some
- * hundred thousand a second are enough to tell one page from another.
- */
-#define DIRTY_TIME_UNIT_NS 10000
-
-/*
  * What an accelerator offers that can make vCPUs sleep.  The policy does not
  * know how it tells who dirties memory.
  */
@@ -75,15 +68,15 @@ typedef struct DirtyThrottleOps {
      */
     uint64_t (*take_found_pages)(void);
     /*
-     * Find out how much the next sync is going to find; take_found_pages() then
-     * tells of that, too.  Only with that.  Returns: false if only a sync can
-     * find it.  The throttle thread; takes no BQL.
+     * Find out what the next sync is going to find, for take_found_pages() to
+     * tell.  Returns: false if only a sync can.  NULL without
+     * take_found_pages().  The throttle thread; takes no BQL.
      */
     bool (*look_ahead)(void);
     /*
-     * Tell from now on how long vCPUs run, in units of DIRTY_TIME_UNIT_NS and
-     * whether it can tell them apart or not; or what it told before.  Only with
-     * take_found_pages().  Any thread; takes no BQL.
+     * From now on tell how long each vCPU runs, as if every DIRTY_TIME_UNIT_NS
+     * were a page (see dirty-throttle/estimate.h); or do so no more.  NULL
+     * without take_found_pages().  Any thread; takes no BQL.
      */
     void (*watch_time)(bool watch);
     /* Only with rings.  Any thread; takes no BQL. */

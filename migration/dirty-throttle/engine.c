@@ -55,8 +55,8 @@
  *           end as well                                       (estimate.c)
  *   alike   MECHANISM and UNEXPLAINED are no reason if all vCPUs may be slowed
  *           alike.  Then each is charged for the time that it runs, at what
- *           all of them dirty in that time, and there is neither a limit nor
- *           auto-converge.                                    (estimate.c)
+ *           all of them dirty in that time, and there is no limit, nor
+ *           auto-converge with FLOOR: it could not do more.   (estimate.c)
  *   relief  B is twice what was dirtied when the reason was found; or a whole
  *           iteration, without auto-converge, did not show the reason.
  *
@@ -102,15 +102,20 @@ void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
 }
 
 /* Nothing tells vCPUs apart: all are slowed alike, or else by the fallback. */
-static void engine_lose_mechanism(DirtyEngine *e, DirtyReason reason)
+static void engine_lose_mechanism(DirtyEngine *e, DirtyReason reason,
+                                  int64_t now_ns)
 {
     e->untold = reason;
     if (dirty_means_alike(&e->means)) {
         e->decision.limit = false;
-        e->decision.reason = reason;
+        e->decision.fallback &= e->decision.reason == DIRTY_REASON_DEVICES;
+        if (e->phase != DIRTY_PHASE_CANNOT_HELP) {
+            e->decision.reason = reason;
+        }
         return;
     }
     e->phase = DIRTY_PHASE_CANNOT_HELP;
+    e->phase_ns = now_ns;
     e->decision = (DirtyDecision) {
         .fallback = e->means.converge,
         .reason = reason,
@@ -132,7 +137,7 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
         .paid_ns = vcpus->paid_ns,
     };
     if (!means->mechanism && (means->limit || means->share)) {
-        engine_lose_mechanism(e, DIRTY_REASON_MECHANISM);
+        engine_lose_mechanism(e, DIRTY_REASON_MECHANISM, now_ns);
     }
     return e->decision;
 }
@@ -140,8 +145,7 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
 DirtyDecision dirty_engine_unexplained(DirtyEngine *e, int64_t now_ns)
 {
     e->means.mechanism = false;
-    e->phase_ns = now_ns;
-    engine_lose_mechanism(e, DIRTY_REASON_UNEXPLAINED);
+    engine_lose_mechanism(e, DIRTY_REASON_UNEXPLAINED, now_ns);
     return e->decision;
 }
 
@@ -266,8 +270,8 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
         .limit = e->means.limit && !alike &&
                  (slow_vcpus || e->decision.limit),
         .share = e->means.share && slow_vcpus,
-        .fallback = e->means.converge && !alike &&
-                    phase == DIRTY_PHASE_CANNOT_HELP,
+        .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP &&
+                    !(alike && reason == DIRTY_REASON_FLOOR),
         .reason = reason ?: e->untold,
     };
 }

@@ -17,8 +17,8 @@
  */
 #define FOUND_MIN_PAGES 1024
 
-/* A millisecond in units of 10 us.  Less of it than that tells nothing. */
-#define TIME_MIN_UNITS 100
+/* Less time than a millisecond tells nothing. */
+#define TIME_MIN_UNITS (DIRTY_NS_PER_S / 1000 / DIRTY_TIME_UNIT_NS)
 
 void dirty_estimate_init(DirtyEstimate *e)
 {
@@ -30,9 +30,9 @@ void dirty_estimate_init_by_time(DirtyEstimate *e)
     *e = (DirtyEstimate) { .by_time = true };
 }
 
-uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e, unsigned unit_ns)
+uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e)
 {
-    return DIRTY_NS_PER_S / unit_ns * e->worth / DIRTY_WORTH_ONE;
+    return DIRTY_NS_PER_S / DIRTY_TIME_UNIT_NS * e->worth / DIRTY_WORTH_ONE;
 }
 
 /* Whether there is enough to tell what a page reported is worth */

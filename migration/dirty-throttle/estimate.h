@@ -5,9 +5,9 @@
  * a fault of the vCPU that wrote to it.  The sum of what they report need not
  * be what was dirtied: other things may count as well, or not all pages do.
  * But each dirty sync tells how many pages vCPUs have really dirtied.  So what
- * is reported counts at the worth that the last sync has shown, and each sync
- * corrects what was charged before it: then the sum of all charges is what the
- * sync has found, shared out in proportion to the reports.
+ * is reported counts at the worth that was found out last, and each sync
+ * corrects what was charged before it: then the sum of all charges is what was
+ * found, shared out in proportion to the reports.
  *
  * Where nothing goes with a dirtied page, what is reported is how long vCPUs
  * run, as if it were pages.  Then what was found is shared out in proportion to
@@ -21,8 +21,11 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_ESTIMATE_H
 #define MIGRATION_DIRTY_THROTTLE_ESTIMATE_H
 
-/* The worth of a page reported that is a page dirtied */
-#define DIRTY_WORTH_ONE 1024
+/*
+ * The worth of a page reported that is a page dirtied.  A microsecond of time is
+ * worth so little that a smaller unit would not tell one writer from another.
+ */
+#define DIRTY_WORTH_ONE (1U << 14)
 
 /*
  * The most that a page reported may be worth.  If more than four pages were
@@ -35,6 +38,12 @@
  * sync, however much was reported for nothing before
  */
 #define DIRTY_WORTH_MIN (DIRTY_WORTH_ONE / 16)
+
+/*
+ * Time is reported in units of this, as if they were pages.  At four pages for
+ * each, no vCPU writes faster to memory than that.
+ */
+#define DIRTY_TIME_UNIT_NS 1000
 
 typedef struct DirtyEstimate {
     /* reports are of time, which need not be worth anything */
@@ -55,22 +64,19 @@ void dirty_estimate_init(DirtyEstimate *e);
 /* Time is going to be reported, and nothing is known yet of its worth. */
 void dirty_estimate_init_by_time(DirtyEstimate *e);
 
-/**
- * dirty_estimate_by_time_pps: what a vCPU dirties that is not slowed
- *
- * @unit_ns: the unit in which time is reported
- *
- * Returns: pages/s that a vCPU is thought to dirty if it runs all the time
+/*
+ * Returns: pages/s that a vCPU is thought to dirty if it runs all the time, and
+ * time is what is reported
  */
-uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e, unsigned unit_ns);
+uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e);
 
 /**
- * dirty_estimate_correct: a dirty sync has told the truth
+ * dirty_estimate_correct: it is known what was really dirtied
  *
  * @e: the estimate; its worth is the right one from now on, unless too little
  *     was found to tell
- * @reported_pages: by all vCPUs since the sync before
- * @found_pages: dirtied by vCPUs, as this sync has found
+ * @reported_pages: by all vCPUs since the correction before
+ * @found_pages: dirtied by vCPUs since then
  *
  * Returns: false if the reports do not explain what was found; time always does
  */
@@ -82,7 +88,7 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
  *
  * For each vCPU once after dirty_estimate_correct().
  *
- * @reported_pages: by this vCPU since the sync before
+ * @reported_pages: by this vCPU since the correction before
  *
  * Returns: its part of what was found.  All parts together are all that was
  * found, if all have reported what dirty_estimate_correct() was told; up to

@@ -11,7 +11,7 @@
 #include "vcpu.h"
 
 /* Nobody reports more at once, and times DIRTY_WORTH_MAX it fits. */
-#define REPORT_MAX_PAGES (1ULL << 50)
+#define REPORT_MAX_PAGES (1ULL << 46)
 
 void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns)
 {

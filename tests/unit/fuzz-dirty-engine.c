@@ -225,7 +225,8 @@ static void check_decision(Fuzz *f, bool limited)
     g_assert_true(d.limit == (means->limit && !alike &&
                               (limited || throttles)));
     g_assert_true(d.share == (means->share && throttles));
-    g_assert_true(d.fallback == (means->converge && !alike && cannot_help));
+    g_assert_true(d.fallback == (means->converge && cannot_help &&
+                                 !(alike && d.reason == DIRTY_REASON_FLOOR)));
     if (!means->mechanism && !alike) {
         g_assert_false(d.limit || d.share);
     }

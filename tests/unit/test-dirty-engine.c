@@ -879,6 +879,41 @@ static void test_alike_at_floor(void)
     check_decision(&m, false, true, false);
 }
 
+/* Nor is anything done beyond the floor once vCPUs are not told apart. */
+static void test_unexplained_at_floor(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
+                .floor_pps = 2 * LINK_PPS - 1000, .cpu_time = true,
+                .converge.enabled = true };
+
+    model_begin(&m);
+    while (m.decision.reason != DIRTY_REASON_FLOOR && m.now_ns < 60 * S) {
+        model_step(&m);
+    }
+    check_decision(&m, false, true, true);
+    m.decision = dirty_engine_unexplained(&m.engine, m.now_ns);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    check_decision(&m, false, true, false);
+}
+
+/* Devices that dirty too much are left to auto-converge all the same. */
+static void test_alike_devices(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS / 2, .device_pps = LINK_PPS,
+                .link_pps = LINK_PPS, .no_mechanism = true, .cpu_time = true,
+                .converge.enabled = true };
+
+    model_begin(&m);
+    while (m.decision.reason != DIRTY_REASON_DEVICES && m.now_ns < 60 * S) {
+        model_step(&m);
+    }
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_DEVICES);
+    check_decision(&m, false, false, true);
+    m.decision = dirty_engine_unexplained(&m.engine, m.now_ns);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_DEVICES);
+    check_decision(&m, false, false, true);
+}
+
 /* A correction takes back what was decided by; no rate gets absurd for it. */
 static void test_count_goes_back(void)
 {
@@ -1211,6 +1246,9 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/alike", test_alike);
     g_test_add_func("/dirty-engine/alike/unexplained", test_unexplained_alike);
     g_test_add_func("/dirty-engine/alike/floor", test_alike_at_floor);
+    g_test_add_func("/dirty-engine/alike/unexplained-floor",
+                    test_unexplained_at_floor);
+    g_test_add_func("/dirty-engine/alike/devices", test_alike_devices);
     g_test_add_func("/dirty-engine/count-goes-back", test_count_goes_back);
     g_test_add_func("/dirty-engine/decision/stands", test_decision_stands);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);

@@ -123,24 +123,24 @@ static void test_time(void)
 
     dirty_estimate_init_by_time(&e);
     g_assert_cmpuint(e.worth, ==, 0);
-    /* half a second of two vCPUs in units of 10 us, one of which writes */
-    g_assert_true(dirty_estimate_correct(&e, 100000, 25000));
-    g_assert_cmpuint(dirty_estimate_share(&e, 50000), ==, 12500);
-    g_assert_cmpuint(dirty_estimate_share(&e, 50000), ==, 12500);
-    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 4);
-    g_assert_cmpuint(dirty_estimate_by_time_pps(&e, 10000), ==, 25000);
+    /* half a second of two vCPUs, one of which writes */
+    g_assert_true(dirty_estimate_correct(&e, 1000000, 31250));
+    g_assert_cmpuint(dirty_estimate_share(&e, 500000), ==, 15625);
+    g_assert_cmpuint(dirty_estimate_share(&e, 500000), ==, 15625);
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 32);
+    g_assert_cmpuint(dirty_estimate_by_time_pps(&e), ==, 31250);
 
     /* They are slowed to a hundredth, and then it writes no more. */
-    g_assert_true(dirty_estimate_correct(&e, 500, 125));
-    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 4);
-    g_assert_true(dirty_estimate_correct(&e, 500, 0));
+    g_assert_true(dirty_estimate_correct(&e, 6400, 200));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 32);
+    g_assert_true(dirty_estimate_correct(&e, 5000, 0));
     g_assert_cmpuint(e.worth, ==, 0);
-    g_assert_cmpuint(dirty_estimate_by_time_pps(&e, 10000), ==, 0);
+    g_assert_cmpuint(dirty_estimate_by_time_pps(&e), ==, 0);
 
     /* Next to no time tells nothing of its worth. */
-    g_assert_true(dirty_estimate_correct(&e, 10, 500));
+    g_assert_true(dirty_estimate_correct(&e, 100, 500));
     g_assert_cmpuint(e.worth, ==, 0);
-    g_assert_cmpuint(dirty_estimate_share(&e, 10), ==, 500);
+    g_assert_cmpuint(dirty_estimate_share(&e, 100), ==, 500);
 
     /* Nothing is ever unexplained. */
     g_assert_true(dirty_estimate_correct(&e, 1000, 1000000));

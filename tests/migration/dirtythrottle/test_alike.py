@@ -6,6 +6,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
+import re
 import time
 import unittest
 
@@ -85,7 +86,8 @@ class AlikeConvergeTest(AlikeTest):
         self.check_throttled(said)
         writer, sleeper, _reader = said[-1]["vcpus"]
         self.assertGreater(writer["penalty-time"], 0)
-        self.assertEqual(sleeper["penalty-time"], 0)
+        # On a busy machine its wake-ups may take longer than its share
+        self.assertLess(sleeper["penalty-time"], writer["penalty-time"] / 10)
 
     def test_max_cpu_throttle(self) -> None:
         """
@@ -119,6 +121,25 @@ class AlikeConvergeTest(AlikeTest):
         wait_until("nobody sleeps", EVENTUALLY, lambda:
                    not any(self.throttled(migration)))
         self.assertEqual(migration.poll().ram("dirty-sync-count"), syncs)
+
+
+    def test_next_migration(self) -> None:
+        """It owes nothing to what the one before has looked ahead to"""
+        src = self.source((LASTING_WRITER,),
+                          args=("-trace", "dirty_throttle_migration",
+                                "-trace", "dirty_throttle_correct"))
+        migration = self.start_lasting(src)
+        self.wait_phase(migration, "throttling")
+        src.set_link(1)
+        time.sleep(1)
+        migration.cancel()
+        migration = self.start(src, link=10)
+
+        def noticed() -> bool:
+            since = src.read_log().split("dirty_throttle_migration begin")[2]
+            return re.search("found [1-9]", since) is not None
+        wait_until("what it dirties", EVENTUALLY, noticed)
+        self.assertEqual(self.throttle(migration)["phase"], "first-pass")
 
 
 class ConsentTest(AlikeTest):

@@ -276,9 +276,9 @@ class LieTest(ShimFaultsTest):
         Syncs that found next to nothing do not tell.
         """
         self.src.kill()
-        found = re.findall(r"found (\d+) pages; worth (\d+) / 1024",
+        found = re.findall(r"found (\d+) pages; worth (\d+) / 16384",
                            self.src.get_log())
-        return statistics.median(int(worth) / 1024 for pages, worth in found
+        return statistics.median(int(worth) / 16384 for pages, worth in found
                                  if int(pages) > 1024)
 
     def test_half(self) -> None:
@@ -347,6 +347,12 @@ class LieTest(ShimFaultsTest):
         self.wait_slow(src, full)
         migration.cancel()
         self.wait_fast(src, full)
+        # From now on faults count again, and time does not
+        os.remove(self.log + ".stop")
+        src.limit(1)
+        self.wait_slow(src, full)
+        wait_until("who writes nothing is told so", SOON, lambda:
+                   src.limits()[1]["current-rate"] == 0)
 
     def test_stops_under_a_limit(self) -> None:
         """Nobody is slowed by a limit that nobody can tell to be kept"""

@@ -115,12 +115,16 @@ class ManagedTest(ShimTest):
 
         Destination without, and source with.
         """
+        if probe.has_dirty_quota():
+            self.skipTest("this KVM has dirty quotas, and they are what QEMU"
+                          " uses")
         for ring, withhold, mechanism in (
                 (4096, 0, "dirty-ring"), (0, 0, "fault-statistics"),
                 (0, 1, "cpu-time")):
-            if mechanism == "fault-statistics" and not probe.has_statistics():
-                continue
             with self.subTest(mechanism):
+                if (mechanism == "fault-statistics" and
+                        not probe.has_statistics()):
+                    self.skipTest("this kernel's KVM has no statistics")
                 self.binary = type(self).binary
                 self.change(FAULTS_SHIM_WITHHOLD=withhold)
                 src = self.source((WRITER,), ring=ring,
