@@ -19,18 +19,9 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/error-report.h"
-#include "migration/dirty-throttle.h"
 #include "sysemu/kvm.h"
 #include "kvm-dirty-faults.h"
 #include "trace.h"
-
-/*
- * A vCPU without new faults is looked at half as often the next time, down to
- * once in so many looks.  That is for the time in which vCPUs are throttled,
- * when looks are 10 ms apart: a writer that wakes up gets 80 ms ahead at most,
- * less than a longest penalty.  Else they are so rare that none is left out.
- */
-#define PASS_OVER_MAX 7
 
 /*
  * Counters by name: a fault that made a page accessible, and one that only took
@@ -122,10 +113,6 @@ bool kvm_dirty_faults_due(KVMDirtyVcpu *d)
     if (runs == d->faults.looked_run && !(runs & 1)) {
         return false;
     }
-    if (d->faults.pass_over && dirty_throttle_in_service()) {
-        d->faults.pass_over--;
-        return false;
-    }
     d->faults.looked_run = runs;
     return true;
 }
@@ -145,12 +132,7 @@ void kvm_dirty_faults_look(KVMDirtyVcpu *d)
     if (faults > d->faults.count) {
         d->dirtied_pages += faults - d->faults.count;
         d->faults.count = faults;
-        d->faults.quiet_looks = 0;
-    } else {
-        d->faults.quiet_looks = MIN(d->faults.quiet_looks * 2 + 1,
-                                    PASS_OVER_MAX);
     }
-    d->faults.pass_over = d->faults.quiet_looks;
 }
 
 void kvm_dirty_faults_start(KVMState *s)
@@ -164,8 +146,6 @@ void kvm_dirty_faults_start(KVMState *s)
     QLIST_FOREACH(d, &s->dirty->vcpus, next) {
         /* What was counted while nobody looked must not seem to be new. */
         kvm_dirty_faults_look(d);
-        d->faults.quiet_looks = 0;
-        d->faults.pass_over = 0;
         if (!d->faults.data) {
             /* Syncs find what it dirties, and that nobody is charged for it. */
             warn_report_once("KVM does not tell the page faults of vCPUs: who"

@@ -26,8 +26,11 @@ void kvm_dirty_faults_vcpu_destroy(KVMDirtyVcpu *d);
  *
  * Under kvm_slots_lock().
  *
- * Returns: false if the vCPU has not run since the last look, or has taken no
- * fault in the last ones
+ * One that takes no faults is looked at like any other.  It may be a writer all
+ * of whose pages are dirty, and once they are clean, after a sync, it dirties
+ * them as fast as it can until the next look.
+ *
+ * Returns: false if the vCPU has not run since the last look
  */
 bool kvm_dirty_faults_due(KVMDirtyVcpu *d);
 

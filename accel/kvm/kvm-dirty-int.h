@@ -106,9 +106,6 @@ typedef struct KVMDirtyVcpu {
         /* faults as of the last look, and the run it happened in */
         uint64_t count;
         uint32_t looked_run;
-        /* looks to leave out, and as many as will be if there is no fault */
-        unsigned pass_over;
-        unsigned quiet_looks;
     } faults;
 
     /* Under kvm_slots_lock() */

@@ -302,6 +302,23 @@ class LieTest(ShimFaultsTest):
         vm.unlimit()
         self.check_unlimited(vm, full)
 
+    def test_quiet_vcpu_is_looked_at(self) -> None:
+        """
+        One without faults may be a writer whose pages are all dirty
+
+        When a sync makes them clean, it dirties them at its full speed until
+        the next look.
+        """
+        self.change(FAULTS_SHIM_PERCENT=50)
+        vm = self.source((READER,))
+        vm.limit(10)
+        # What was dirtied before is charged by the first looks
+        time.sleep(1)
+        before = os.path.getsize(self.log)
+        time.sleep(2)
+        # A look is due every 10 ms; a busy machine makes some late
+        self.assertGreater(os.path.getsize(self.log) - before, 2 * 30)
+
     def test_reads(self) -> None:
         """
         Faults that dirty nothing, of both vCPUs alike
