@@ -31,8 +31,10 @@ def build(directory: str, *sources: str) -> str:
 
 def withholding(directory: str) -> tuple[str, ...]:
     """What comes before a QEMU that is to have no statistics of KVM's"""
-    return ("env", "LD_PRELOAD=" + build(directory, "faults-shim.c"),
-            "FAULTS_SHIM_WITHHOLD=1",
+    library = os.path.join(directory, "faults-shim.so")
+    if not os.path.exists(library):
+        build(directory, "faults-shim.c")
+    return ("env", "LD_PRELOAD=" + library, "FAULTS_SHIM_WITHHOLD=1",
             "FAULTS_SHIM_LOG=" + os.path.join(directory, "withheld"))
 
 

@@ -23,7 +23,8 @@ from typing import Any, Callable, Iterator
 
 Event = dict[str, Any]
 
-RINGS = (0, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+# 0: none; -1: nor the statistics that KVM has
+RINGS = (-1, 0, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
 # Those of which a migration has any mixture. Others exclude each other:
 # multifd and postcopy-ram, in 7.2 without a message.

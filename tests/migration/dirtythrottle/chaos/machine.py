@@ -23,6 +23,7 @@ from stressvm.vm import StressVM
 from dirtythrottle.chaos import procfs
 from dirtythrottle.chaos.broken import Broken
 from dirtythrottle.chaos.events import MORE_VCPUS
+from dirtythrottle.kvmshim import withholding
 
 # MiB for what lies below the vCPUs' regions
 GUEST_MB = 16
@@ -107,7 +108,7 @@ class Machine(StressVM):
     def __init__(self, binary: str, shape: Shape, ring: int,
                  patience: Patience, log_dir: str, incoming: bool = False):
         self.shape = shape
-        self.ring = ring
+        self.ring = max(ring, 0)
         self._patience = patience
         args = ["-name", "chaos,debug-threads=on"]
         if shape.disk:
@@ -121,7 +122,8 @@ class Machine(StressVM):
         # One that begins as hot has no memory besides its hot set, so all begin
         # as writers and become what they shall be
         super().__init__(
-            binary, [Role("writer", mb=shape.mb)] * shape.vcpus, ring=ring,
+            binary, [Role("writer", mb=shape.mb)] * shape.vcpus,
+            ring=self.ring, wrapper=withholding(log_dir) if ring < 0 else (),
             incoming=incoming, args=args,
             smp="%d,maxcpus=%d" % (shape.vcpus, shape.vcpus + MORE_VCPUS),
             ram_mb=GUEST_MB + shape.mb * shape.vcpus, log_dir=log_dir)
