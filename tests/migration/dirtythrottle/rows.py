@@ -123,6 +123,11 @@ def _alike_rows() -> list[Row]:
                     testbed=replace(row.testbed, withheld=True),
                     strategies=alike)
             for row in _faults_rows() if isinstance(row.experiment, Converge)]
+    rows += [replace(row, name="alike-" + row.name,
+                     title=row.title + ", no ring, no statistics",
+                     testbed=replace(row.testbed, ring=0, withheld=True),
+                     strategies=(BOTH,))
+             for row in _guest_rows() if row.name.startswith("display")]
     rows.append(Row("alike-quiet", "the writer stops, no ring, no statistics",
                     Quiet(), Testbed(ring=0, withheld=True), (BOTH,)))
     return rows
