@@ -47,8 +47,8 @@
 #define LOOK_AHEAD_NS (250 * SCALE_MS)
 
 /*
- * And at most in one of so many parts of the time, because the log of a terabyte
- * takes tens of milliseconds.
+ * And at most in one of so many parts of the time, because the log of a
+ * terabyte takes tens of milliseconds.
  */
 #define LOOK_AHEAD_PARTS 20
 
@@ -324,7 +324,8 @@ static uint64_t throttle_least_pps(DirtyThrottle *t, unsigned plugged)
     if (!dirty_means_alike(&t->migration.engine.means)) {
         return 0;
     }
-    return dirty_estimate_by_time_pps(&t->estimate) * plugged * (100 - max_percent) / 100;
+    return dirty_estimate_by_time_pps(&t->estimate) * plugged *
+           (100 - max_percent) / 100;
 }
 
 /*

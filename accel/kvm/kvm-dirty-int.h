@@ -110,8 +110,8 @@ typedef struct KVMDirtyVcpu {
 
     /* Under kvm_slots_lock() */
     struct {
-        /* CPU time as of the last look, in units of DIRTY_TIME_UNIT_NS */
-        uint64_t units;
+        /* CPU time as of the last look */
+        uint64_t us;
     } time;
 
     struct {

@@ -12,25 +12,23 @@
 #include "qemu/osdep.h"
 #include <time.h>
 #include "qemu/timer.h"
-#include "migration/dirty-throttle/estimate.h"
 #include "kvm-dirty-time.h"
 
 /*
  * Called under kvm_slots_lock(), which keeps the thread from going away.
  *
- * Returns: in units of DIRTY_TIME_UNIT_NS, since the thread was created
+ * Returns: microseconds since the thread was created
  */
-static uint64_t kvm_dirty_time_units(KVMDirtyVcpu *d)
+static uint64_t kvm_dirty_time_us(KVMDirtyVcpu *d)
 {
     struct timespec ts;
     clockid_t clock;
 
     if (pthread_getcpuclockid(d->cpu->thread->thread, &clock) ||
         clock_gettime(clock, &ts)) {
-        return d->time.units;
+        return d->time.us;
     }
-    return (ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec) /
-           DIRTY_TIME_UNIT_NS;
+    return (ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec) / SCALE_US;
 }
 
 void kvm_dirty_time_watch(KVMState *s, bool watch)
@@ -38,15 +36,15 @@ void kvm_dirty_time_watch(KVMState *s, bool watch)
     KVMDirtyVcpu *d;
 
     QLIST_FOREACH(d, &s->dirty->vcpus, next) {
-        d->time.units = kvm_dirty_time_units(d);
+        d->time.us = kvm_dirty_time_us(d);
     }
     s->dirty->time.watched = watch;
 }
 
 void kvm_dirty_time_look(KVMDirtyVcpu *d)
 {
-    uint64_t units = kvm_dirty_time_units(d);
+    uint64_t us = kvm_dirty_time_us(d);
 
-    d->dirtied_pages += units - d->time.units;
-    d->time.units = units;
+    d->dirtied_pages += us - d->time.us;
+    d->time.us = us;
 }

@@ -74,9 +74,9 @@ typedef struct DirtyThrottleOps {
      */
     bool (*look_ahead)(void);
     /*
-     * From now on tell how long each vCPU runs, as if every DIRTY_TIME_UNIT_NS
-     * were a page (see dirty-throttle/estimate.h); or do so no more.  NULL
-     * without take_found_pages().  Any thread; takes no BQL.
+     * From now on tell how long each vCPU runs, as if every microsecond were a
+     * page; or do so no more.  NULL without take_found_pages().  Any thread;
+     * takes no BQL.
      */
     void (*watch_time)(bool watch);
     /* Only with rings.  Any thread; takes no BQL. */

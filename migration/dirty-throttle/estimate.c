@@ -7,7 +7,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "account.h"
 #include "estimate.h"
 
 /*
@@ -17,8 +16,11 @@
  */
 #define FOUND_MIN_PAGES 1024
 
+/* What a vCPU reports that runs all the time: microseconds */
+#define TIME_PAGES_PER_S 1000000
+
 /* Less time than a millisecond tells nothing. */
-#define TIME_MIN_UNITS (DIRTY_NS_PER_S / 1000 / DIRTY_TIME_UNIT_NS)
+#define TIME_MIN_PAGES (TIME_PAGES_PER_S / 1000)
 
 void dirty_estimate_init(DirtyEstimate *e)
 {
@@ -32,14 +34,14 @@ void dirty_estimate_init_by_time(DirtyEstimate *e)
 
 uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e)
 {
-    return DIRTY_NS_PER_S / DIRTY_TIME_UNIT_NS * e->worth / DIRTY_WORTH_ONE;
+    return (uint64_t)TIME_PAGES_PER_S * e->worth / DIRTY_WORTH_ONE;
 }
 
 /* Whether there is enough to tell what a page reported is worth */
 static bool estimate_tells(const DirtyEstimate *e, uint64_t reported_pages,
                            uint64_t found_pages)
 {
-    return e->by_time ? reported_pages >= TIME_MIN_UNITS :
+    return e->by_time ? reported_pages >= TIME_MIN_PAGES :
                         MAX(found_pages, reported_pages) >= FOUND_MIN_PAGES;
 }
 

@@ -10,8 +10,8 @@
  * found, shared out in proportion to the reports.
  *
  * Where nothing goes with a dirtied page, what is reported is how long vCPUs
- * run, as if it were pages.  Then what was found is shared out in proportion to
- * that time, so that all vCPUs are treated alike.
+ * run, as if each microsecond were a page.  Then what was found is shared out
+ * in proportion to that time, so that all vCPUs are treated alike.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -22,8 +22,8 @@
 #define MIGRATION_DIRTY_THROTTLE_ESTIMATE_H
 
 /*
- * The worth of a page reported that is a page dirtied.  A microsecond of time is
- * worth so little that a smaller unit would not tell one writer from another.
+ * The worth of a page reported that is a page dirtied.  A microsecond of time
+ * is worth so little that with a smaller one writers would not be told apart.
  */
 #define DIRTY_WORTH_ONE (1U << 14)
 
@@ -38,12 +38,6 @@
  * sync, however much was reported for nothing before
  */
 #define DIRTY_WORTH_MIN (DIRTY_WORTH_ONE / 16)
-
-/*
- * Time is reported in units of this, as if they were pages.  At four pages for
- * each, no vCPU writes faster to memory than that.
- */
-#define DIRTY_TIME_UNIT_NS 1000
 
 typedef struct DirtyEstimate {
     /* reports are of time, which need not be worth anything */

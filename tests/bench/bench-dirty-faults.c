@@ -1,9 +1,10 @@
 /*
  * What it costs to look at vCPUs that have neither a ring nor a quota
  *
- * A look at faults is what kvm_dirty_faults_look() does: counters that lie close
- * to each other are read from the statistics of each vCPU.  A look at time is
- * what kvm_dirty_time_look() does.  Here KVM's vCPUs exist and do not run.
+ * A look at faults is what kvm_dirty_faults_look() does: counters that lie
+ * close to each other are read from the statistics of each vCPU.  A look at
+ * time is what kvm_dirty_time_look() does.  Here KVM's vCPUs exist and do not
+ * run.
  *
  * A look ahead is what kvm_dirty_found_look_ahead() does, with a log that has a
  * bit for each page of the guest's memory.
