@@ -132,6 +132,8 @@ class Machine(StressVM):
         # What the vCPUs are to do: role and rate
         self.work = [["writer", 0]] * shape.vcpus
         self.stopped = False
+        # The guest was reset, and nobody has seen it up since
+        self.boots = False
         # Somebody broke what it was connected to
         self.broken_off = False
         # What there was at first, with how many vCPUs
@@ -308,6 +310,7 @@ class Machine(StressVM):
         As readers, because a writer that is limited takes its time.
         """
         self.guest.wait_up(self._patience.soon)
+        self.boots = False
         self.want_work([("reader", 0)] * self.shape.vcpus)
         before = self.guest.vcpus()[:self.shape.vcpus]
 
