@@ -92,8 +92,6 @@ typedef struct DirtyThrottle {
      */
     DirtyEstimate estimate;
     uint64_t found_pages;
-    /* and what corrections have taken for found since the last sync */
-    uint64_t corrected_pages;
     /*
      * Reports do not explain what syncs find: nobody is charged for them, as
      * long as vCPUs do not report time instead.

@@ -41,14 +41,9 @@
 #define EPOCH_NS NANOSECONDS_PER_SECOND
 
 /*
- * How often it is looked up what vCPUs dirty that are slowed alike: soon enough
- * for a writer that stops to be noticed well within a second.
- */
-#define LOOK_AHEAD_NS (250 * SCALE_MS)
-
-/*
- * And at most in one of so many parts of the time, because the log of a
- * terabyte takes tens of milliseconds.
+ * It is looked up as often what vCPUs dirty that are slowed alike, but at most
+ * in one of so many parts of the time, because the log of a terabyte takes tens
+ * of milliseconds.
  */
 #define LOOK_AHEAD_PARTS 20
 
@@ -312,20 +307,30 @@ static int64_t throttle_interval_ns(void)
                &throttle_parameters()->dirty_quota_interval) * SCALE_MS;
 }
 
+/* Whether vCPUs are slowed alike.  Called with t->lock held. */
+static bool throttle_is_alike(DirtyThrottle *t)
+{
+    return t->migration.active &&
+           dirty_means_alike(&t->migration.engine.means);
+}
+
+/* For how much of the time they may sleep.  Called with t->lock held. */
+static unsigned throttle_max_percent(void)
+{
+    return qatomic_read(&throttle_parameters()->max_cpu_throttle);
+}
+
 /*
  * What is left to vCPUs that are slowed alike, so that max-cpu-throttle is not
  * exceeded.  Called with t->lock held.
  */
 static uint64_t throttle_least_pps(DirtyThrottle *t, unsigned plugged)
 {
-    unsigned max_percent = qatomic_read(
-        &throttle_parameters()->max_cpu_throttle);
-
-    if (!dirty_means_alike(&t->migration.engine.means)) {
+    if (!throttle_is_alike(t)) {
         return 0;
     }
     return dirty_estimate_by_time_pps(&t->estimate) * plugged *
-           (100 - max_percent) / 100;
+           (100 - throttle_max_percent()) / 100;
 }
 
 /*
@@ -464,7 +469,6 @@ static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
     bool explained;
 
     t->found_pages = 0;
-    t->corrected_pages += found_pages;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         reported_pages += t->vcpus[i].v.reported_pages;
@@ -479,6 +483,10 @@ static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
         dirty_vcpu_correct(v, explained ?
                            dirty_estimate_share(e, v->reported_pages) : 0,
                            e->worth, throttle_now_ns());
+        if (throttle_is_alike(t)) {
+            dirty_vcpu_keep_awake(v, dirty_estimate_by_time_pps(e),
+                                  throttle_max_percent());
+        }
     }
     if (!explained) {
         t->unexplained = true;
@@ -506,7 +514,6 @@ static void throttle_begin_alike(DirtyThrottle *t)
 static void throttle_keep(DirtyThrottle *t)
 {
     t->found_pages = 0;
-    t->corrected_pages = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_vcpu_keep(&t->vcpus[i].v);
@@ -566,8 +573,7 @@ static void throttle_look_ahead(DirtyThrottle *t, uint64_t iteration)
     int64_t took_ns = throttle_now_ns() - begin_ns;
     uint64_t found_pages;
 
-    t->look_ahead_ns = begin_ns + MAX(LOOK_AHEAD_NS,
-                                      took_ns * LOOK_AHEAD_PARTS);
+    t->look_ahead_ns = begin_ns + MAX(DECIDE_NS, took_ns * LOOK_AHEAD_PARTS);
     if (!found) {
         return;
     }
@@ -580,13 +586,6 @@ static void throttle_look_ahead(DirtyThrottle *t, uint64_t iteration)
                                iteration) {
         throttle_correct(t, t->found_pages);
     }
-}
-
-/* Whether vCPUs are slowed alike.  Called with t->lock held. */
-static bool throttle_is_alike(DirtyThrottle *t)
-{
-    return t->migration.active &&
-           dirty_means_alike(&t->migration.engine.means);
 }
 
 /* Whether there is anything to look at.  Called with t->lock held. */
@@ -828,8 +827,7 @@ void dirty_throttle_migration_end(void)
  * The first sync finds all memory.  Later the accelerator may tell again what
  * it told before, if the migration has not come to sending it; that is in no
  * sync's count of new pages, in which there is also what devices dirtied.  The
- * smaller of the two is what vCPUs dirtied, or very nearly so.  What was
- * corrected since the sync before is a part of it.
+ * smaller of the two is what vCPUs dirtied, or very nearly so.
  */
 static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
                              uint64_t to_send_pages)
@@ -842,10 +840,7 @@ static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
         return;
     }
     throttle_correct(t, MIN(t->found_pages,
-                            dirty_pages_since(dirty_engine_found(e,
-                                                                 to_send_pages),
-                                              t->corrected_pages)));
-    t->corrected_pages = 0;
+                            dirty_engine_found(e, to_send_pages)));
     if (t->unexplained && e->means.mechanism) {
         throttle_set_decision(t, dirty_engine_unexplained(e, now_ns), now_ns);
         if (throttle_is_alike(t)) {

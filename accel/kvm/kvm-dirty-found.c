@@ -3,7 +3,9 @@
  *
  * Where vCPUs are charged by estimates, this is the truth to compare with: the
  * pages that get dirty in the log of a slot.  A page counts once until its bit
- * is cleared, which a migration does just before it sends the page.
+ * is cleared, which a migration does just before it sends the page.  A display
+ * clears the bits of its picture at each refresh, so that these pages would
+ * count again and again: they are left out.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -19,6 +21,11 @@
 static uint64_t kvm_dirty_slot_pages(KVMSlot *mem)
 {
     return mem->memory_size / qemu_real_host_page_size();
+}
+
+static bool kvm_dirty_found_counts(KVMState *s, KVMSlot *mem)
+{
+    return s->dirty->found.counting && mem->log_known && !mem->shown;
 }
 
 void kvm_dirty_found_reset(KVMState *s)
@@ -58,7 +65,7 @@ void kvm_dirty_found_stop(KVMState *s)
 void kvm_dirty_found_read_begin(KVMState *s, KVMSlot *mem)
 {
     s->dirty->found.known_pages = 0;
-    if (s->dirty->found.counting && mem->log_known && mem->dirty_bmap &&
+    if (kvm_dirty_found_counts(s, mem) && mem->dirty_bmap &&
         s->manual_dirty_log_protect) {
         s->dirty->found.known_pages =
             bitmap_count_one(mem->dirty_bmap, kvm_dirty_slot_pages(mem));
@@ -71,7 +78,7 @@ void kvm_dirty_found_read_begin(KVMState *s, KVMSlot *mem)
  */
 void kvm_dirty_found_read_end(KVMState *s, KVMSlot *mem)
 {
-    if (s->dirty->found.counting && mem->log_known) {
+    if (kvm_dirty_found_counts(s, mem)) {
         uint64_t pages = bitmap_count_one(mem->dirty_bmap,
                                           kvm_dirty_slot_pages(mem));
 
@@ -102,7 +109,7 @@ static uint64_t kvm_dirty_found_in_slot(KVMState *s, KVMSlot *mem)
     uint64_t longs = BITS_TO_LONGS(kvm_dirty_slot_pages(mem)), pages = 0;
 
     if (!(mem->flags & KVM_MEM_LOG_DIRTY_PAGES) || !mem->dirty_bmap ||
-        !mem->log_known) {
+        !kvm_dirty_found_counts(s, mem)) {
         return 0;
     }
     if (s->dirty->found.ahead_size < mem->dirty_bmap_size) {

@@ -19,8 +19,13 @@
 /* What a vCPU reports that runs all the time: microseconds */
 #define TIME_PAGES_PER_S 1000000
 
-/* Less time than a millisecond tells nothing. */
-#define TIME_MIN_PAGES (TIME_PAGES_PER_S / 1000)
+/*
+ * What is known of the worth of time counts as if it had been seen for 2 ms, so
+ * that a run of some microseconds, in which there may be one burst of writes or
+ * none, hardly changes it.  vCPUs that are as slow as they get run for as long
+ * in two penalties, so a writer that stops is noticed after as many.
+ */
+#define TIME_KNOWN_PAGES (TIME_PAGES_PER_S / 500)
 
 void dirty_estimate_init(DirtyEstimate *e)
 {
@@ -37,12 +42,23 @@ uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e)
     return (uint64_t)TIME_PAGES_PER_S * e->worth / DIRTY_WORTH_ONE;
 }
 
-/* Whether there is enough to tell what a page reported is worth */
-static bool estimate_tells(const DirtyEstimate *e, uint64_t reported_pages,
-                           uint64_t found_pages)
+/*
+ * With the worth w that is known, and w' that is seen now,
+ *
+ *   (known * w + reported * w') / (known + reported), w' = found / reported
+ *
+ * No vCPU may have run.  All is shifted so that the products fit into 64 bits;
+ * more than DIRTY_WORTH_MAX does not count.
+ */
+static void estimate_correct_by_time(DirtyEstimate *e)
 {
-    return e->by_time ? reported_pages >= TIME_MIN_PAGES :
-                        MAX(found_pages, reported_pages) >= FOUND_MIN_PAGES;
+    uint64_t known_pages = TIME_KNOWN_PAGES >> e->shift;
+    uint64_t sum = known_pages + e->reported_sum;
+    uint64_t found_pages = MIN(e->found_pages >> e->shift,
+                               sum * (DIRTY_WORTH_MAX / DIRTY_WORTH_ONE));
+
+    e->worth = MIN((found_pages * DIRTY_WORTH_ONE + known_pages * e->worth) /
+                   sum, DIRTY_WORTH_MAX);
 }
 
 bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
@@ -55,15 +71,15 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
     e->reported_sum = reported_pages >> e->shift;
     e->found_pages = found_pages;
     e->rest = 0;
-    if (!estimate_tells(e, reported_pages, found_pages)) {
+    if (e->by_time) {
+        estimate_correct_by_time(e);
+        return true;
+    }
+    if (MAX(found_pages, reported_pages) < FOUND_MIN_PAGES) {
         return true;
     }
     if (found_pages / (DIRTY_WORTH_MAX / DIRTY_WORTH_ONE) > reported_pages) {
-        if (!e->by_time) {
-            return false;
-        }
-        e->worth = DIRTY_WORTH_MAX;
-        return true;
+        return false;
     }
     /*
      * At least one page was reported.  The quotient is at most four, and some
@@ -72,9 +88,7 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
      */
     e->worth = MIN((found_pages >> e->shift) * DIRTY_WORTH_ONE /
                    e->reported_sum, DIRTY_WORTH_MAX);
-    if (!e->by_time) {
-        e->worth = MAX(e->worth, DIRTY_WORTH_MIN);
-    }
+    e->worth = MAX(e->worth, DIRTY_WORTH_MIN);
     return true;
 }
 

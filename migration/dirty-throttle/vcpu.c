@@ -28,6 +28,7 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     v->stretch_ns = 0;
     v->run_pages = 0;
     v->fresh_pages = 0;
+    v->awake_pages = 0;
     v->penalised_ns = 0;
     /* A share belongs to a vCPU that is there. */
     dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
@@ -93,6 +94,18 @@ void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
     dirty_vcpu_keep(v);
 }
 
+/*
+ * The longest penalty is followed by a run of r, so that it takes the part p of
+ * the time: r = penalty * (1 - p) / p.
+ */
+void dirty_vcpu_keep_awake(DirtyVcpu *v, uint64_t full_pps,
+                           unsigned max_percent)
+{
+    int64_t run_ns = DIRTY_PENALTY_MAX_NS * (100 - max_percent) / max_percent;
+
+    v->awake_pages = dirty_rate_pages(full_pps, run_ns);
+}
+
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
 {
     /*
@@ -100,7 +113,8 @@ int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
      * If it has not done so since the last one, the host may not have let it
      * run yet, or it does not write any more.
      */
-    if (v->fresh_pages < DIRTY_RUN_MIN_PAGES && !v->stretch_ns) {
+    if (v->fresh_pages < MAX(v->awake_pages, DIRTY_RUN_MIN_PAGES) &&
+        !v->stretch_ns) {
         return 0;
     }
     return MIN(MAX(dirty_account_penalty_ns(&v->limit, now_ns),
@@ -134,6 +148,8 @@ int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns)
 int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
                           int64_t now_ns)
 {
+    int64_t awake_pages;
+
     v->paid_ns += paid_ns;
     if (kicked) {
         v->stretch_ns = MIN(v->stretch_ns + paid_ns, DIRTY_PENALTY_MAX_NS);
@@ -158,7 +174,9 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     dirty_pace_ran(&v->pace, v->run_ns, v->run_pages);
     v->run_from_ns = now_ns;
     v->run_pages = 0;
-    return dirty_pace_look_ns(&v->pace, vcpu_allowance(v, now_ns));
+    awake_pages = dirty_pages_since(v->awake_pages, v->fresh_pages);
+    return dirty_pace_look_ns(&v->pace,
+                              MAX(vcpu_allowance(v, now_ns), awake_pages));
 }
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)

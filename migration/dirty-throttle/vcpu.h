@@ -59,8 +59,9 @@ typedef struct DirtyVcpu {
     /* when the latest penalty ended, 0: none has; if it was a longest one */
     int64_t penalised_ns;
     bool penalty_longest;
-    /* dirtied since the last penalty ended */
+    /* dirtied since the last penalty ended, and how much it gets to */
     uint64_t fresh_pages;
+    uint64_t awake_pages;
     uint64_t ring_full_exits;
 
     /* slept since it last entered the guest */
@@ -118,6 +119,18 @@ static inline void dirty_vcpu_keep(DirtyVcpu *v)
     v->reported_pages = 0;
     v->charged_pages = 0;
 }
+
+/**
+ * dirty_vcpu_keep_awake: a vCPU sleeps for no more than a part of the time
+ *
+ * That is so from now on, however deep in debt the vCPU is.
+ *
+ * @v: the vCPU
+ * @full_pps: what it dirties if it runs all the time, pages/s
+ * @max_percent: the part, 1..99
+ */
+void dirty_vcpu_keep_awake(DirtyVcpu *v, uint64_t full_pps,
+                           unsigned max_percent);
 
 /* The penalty without a charge. */
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns);

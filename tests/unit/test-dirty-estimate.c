@@ -116,6 +116,13 @@ static void test_huge(void)
     g_assert_cmpuint(given, <=, 1ULL << 41);
 }
 
+/* Nearly, because what was known before counts as well, and it is rounded */
+static void assert_by_time_pps(const DirtyEstimate *e, uint64_t pps)
+{
+    g_assert_cmpuint(dirty_estimate_by_time_pps(e), >=, pps / 100 * 98);
+    g_assert_cmpuint(dirty_estimate_by_time_pps(e), <=, pps / 100 * 102);
+}
+
 /* Time is worth whatever was dirtied in it, and nothing if nothing was. */
 static void test_time(void)
 {
@@ -127,25 +134,48 @@ static void test_time(void)
     g_assert_true(dirty_estimate_correct(&e, 1000000, 31250));
     g_assert_cmpuint(dirty_estimate_share(&e, 500000), ==, 15625);
     g_assert_cmpuint(dirty_estimate_share(&e, 500000), ==, 15625);
-    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 32);
-    g_assert_cmpuint(dirty_estimate_by_time_pps(&e), ==, 31250);
+    assert_by_time_pps(&e, 31250);
 
-    /* They are slowed to a hundredth, and then it writes no more. */
+    /* They are slowed to a hundredth. */
     g_assert_true(dirty_estimate_correct(&e, 6400, 200));
-    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_ONE / 32);
-    g_assert_true(dirty_estimate_correct(&e, 5000, 0));
-    g_assert_cmpuint(e.worth, ==, 0);
-    g_assert_cmpuint(dirty_estimate_by_time_pps(&e), ==, 0);
-
-    /* Next to no time tells nothing of its worth. */
-    g_assert_true(dirty_estimate_correct(&e, 100, 500));
-    g_assert_cmpuint(e.worth, ==, 0);
-    g_assert_cmpuint(dirty_estimate_share(&e, 100), ==, 500);
+    assert_by_time_pps(&e, 31250);
 
     /* Nothing is ever unexplained. */
     g_assert_true(dirty_estimate_correct(&e, 1000, 1000000));
     g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_MAX);
     g_assert_true(dirty_estimate_correct(&e, 0, 1000000));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_MAX);
+    g_assert_true(dirty_estimate_correct(&e, 0, UINT64_MAX));
+    g_assert_cmpuint(e.worth, ==, DIRTY_WORTH_MAX);
+}
+
+/* The less time was seen, the less it changes what is known. */
+static void test_little_time(void)
+{
+    DirtyEstimate e;
+    unsigned looks = 0;
+
+    dirty_estimate_init_by_time(&e);
+    g_assert_true(dirty_estimate_correct(&e, 1000000, 40000));
+    assert_by_time_pps(&e, 40000);
+
+    /* A sync just after a look ahead finds nothing in 20 us, or a burst. */
+    g_assert_true(dirty_estimate_correct(&e, 20, 0));
+    assert_by_time_pps(&e, 40000);
+    g_assert_true(dirty_estimate_correct(&e, 20, 100));
+    g_assert_cmpuint(dirty_estimate_by_time_pps(&e), <, 100000);
+    g_assert_cmpuint(dirty_estimate_share(&e, 20), ==, 100);
+    /* It tells nothing if nobody has run. */
+    g_assert_true(dirty_estimate_correct(&e, 1000000, 40000));
+    g_assert_true(dirty_estimate_correct(&e, 0, 0));
+    assert_by_time_pps(&e, 40000);
+
+    /* A writer that stops is noticed, be vCPUs as slow as they may. */
+    while (dirty_estimate_by_time_pps(&e) > 4000) {
+        g_assert_true(dirty_estimate_correct(&e, 1000, 0));
+        looks++;
+    }
+    g_assert_cmpuint(looks, <=, 6);
 }
 
 int main(int argc, char **argv)
@@ -157,5 +187,6 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-estimate/unexplained", test_unexplained);
     g_test_add_func("/dirty-estimate/huge", test_huge);
     g_test_add_func("/dirty-estimate/time", test_time);
+    g_test_add_func("/dirty-estimate/little-time", test_little_time);
     return g_test_run();
 }

@@ -126,6 +126,44 @@ static void test_no_penalty_for_nothing(void)
                     DIRTY_PENALTY_MAX_NS);
 }
 
+/* However much a vCPU owes, it runs for its part of the time. */
+static void test_kept_awake(void)
+{
+    const uint64_t full_pps = 40000;
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 1);
+    int64_t now = 0, slept_ns = 0;
+    uint64_t total = 1000000;
+
+    dirty_vcpu_keep_awake(&v, full_pps, 75);
+    g_assert_cmpint(dirty_vcpu_charge(&v, total, now), ==,
+                    DIRTY_PENALTY_MAX_NS);
+    while (now < 10 * S) {
+        int64_t penalty = dirty_vcpu_penalty_ns(&v, now), look;
+
+        now += penalty;
+        slept_ns += penalty;
+        /* It looks when it has run for its part, or is looked at. */
+        look = dirty_vcpu_resume(&v, penalty, false, now);
+        look = look ? MIN(look, 10 * MS) : 10 * MS;
+        now += look;
+        total += full_pps * look / S;
+        dirty_vcpu_charge(&v, total, now);
+    }
+    /* Looks are 10 ms apart at most; the first penalty comes without a run. */
+    g_assert_cmpint(slept_ns - DIRTY_PENALTY_MAX_NS, <=, now / 100 * 75);
+    g_assert_cmpint(slept_ns, >=, now / 100 * 70);
+    /* One penalty after the other is the longest one. */
+    g_assert_cmpint(slept_ns / v.penalties, ==, DIRTY_PENALTY_MAX_NS);
+
+    /* What it dirties in a run does not make it look each 200 us. */
+    dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, now);
+    g_assert_cmpint(dirty_vcpu_resume(&v, 0, false, now), !=,
+                    DIRTY_LOOK_MIN_NS);
+
+    dirty_vcpu_forget(&v, now);
+    g_assert_cmpuint(v.awake_pages, ==, 0);
+}
+
 /* The next look comes when the lower of the two allowances is used up. */
 static void test_next_look(void)
 {
@@ -337,6 +375,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/back", test_total_goes_back);
     g_test_add_func("/dirty-vcpu/stretch", test_stretch_is_bounded);
     g_test_add_func("/dirty-vcpu/nothing", test_no_penalty_for_nothing);
+    g_test_add_func("/dirty-vcpu/kept-awake", test_kept_awake);
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/rates", test_rates);
     g_test_add_func("/dirty-vcpu/allow", test_allow_pages);

@@ -7,6 +7,7 @@
 #
 
 import re
+import tempfile
 import time
 import unittest
 
@@ -22,9 +23,13 @@ from dirtythrottle.base import EVENTUALLY, SMALL_READER, SOON, WRITER
 from dirtythrottle.migration import Migration
 from dirtythrottle.shimtest import ShimTest
 from dirtythrottle.test_quota import QuotaTest
+from dirtythrottle.vnc import Viewer, server_args
 
 # Its set takes several seconds to be dirtied all over
 LASTING_WRITER = Role("writer", rate=50000, mb=200)
+
+# A megabyte, dirty again and again whenever it was looked at
+PICTURE = Role("screen", rate=5000, pages=256)
 
 # Sleeps and is woken, so that it hardly runs
 SLEEPER = Role("wakeups", rate=100)
@@ -122,6 +127,22 @@ class AlikeConvergeTest(AlikeTest):
                    not any(self.throttled(migration)))
         self.assertEqual(migration.poll().ram("dirty-sync-count"), syncs)
 
+    def test_picture(self) -> None:
+        """It is sent once in an iteration, however often it is looked at"""
+        where = self.enterContext(
+            tempfile.TemporaryDirectory(prefix="dirtythrottle-"))
+        src = self.source((LASTING_WRITER, PICTURE), display="VGA",
+                          args=server_args(where))
+        viewer = self.enterContext(Viewer(where))
+        migration = self.start_lasting(src)
+        self.wait_phase(migration, "throttling")
+        src.set_link(2)
+        wait_until("slow", EVENTUALLY, lambda:
+                   min(self.throttled(migration)) > 50)
+        src.guest.want(0, "reader", 0)
+        wait_until("nobody sleeps", EVENTUALLY, lambda:
+                   not any(self.throttled(migration)))
+        self.assertGreater(viewer.received, 0)
 
     def test_next_migration(self) -> None:
         """It owes nothing to what the one before has looked ahead to"""
