@@ -157,8 +157,9 @@ class AlikeConvergeTest(AlikeTest):
         migration = self.start(src, link=10)
 
         def noticed() -> bool:
-            since = src.read_log().split("dirty_throttle_migration begin")[2]
-            return re.search("found [1-9]", since) is not None
+            begun = src.read_log().split("dirty_throttle_migration begin")[1:]
+            return len(begun) == 2 and re.search("found [1-9]",
+                                                 begun[1]) is not None
         wait_until("what it dirties", EVENTUALLY, noticed)
         self.assertEqual(self.throttle(migration)["phase"], "first-pass")
 
