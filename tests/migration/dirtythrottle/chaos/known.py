@@ -30,6 +30,10 @@ FAULTS = {
     "cont-switchover":
         "cont lets the source run on, and keep its disks, while a migration "
         "is being switched over",
+    "dirty-rate-twice":
+        "calc-dirty-rate makes a second thread if that of the first one has "
+        "not begun yet; the second one ends without rcu_unregister_thread(), "
+        "and then who waits for RCU's readers may wait for ever",
     "dirty-rate-hotplug":
         "calc-dirty-rate counts vCPUs once and uses the number after some "
         "have come or gone: it writes behind an array",

@@ -371,6 +371,8 @@ class World:
     # -- who else asks for dirty pages
 
     def _do_dirty_rate(self, mode: str) -> bool | None:
+        if self._measures_rate() and self._avoid("dirty-rate-twice"):
+            return False
         error = self._vm.tries("calc-dirty-rate", mode=mode,
                                calc_time=_DIRTY_RATE_SECONDS)
         if error:
