@@ -14,6 +14,7 @@
 #include "dirty-throttle/engine.h"
 #include "dirty-throttle/estimate.h"
 #include "dirty-throttle/pool.h"
+#include "dirty-throttle/history.h"
 #include "dirty-throttle/vcpu.h"
 
 typedef struct DirtyThrottleVcpu {
@@ -26,6 +27,7 @@ typedef struct DirtyThrottleVcpu {
      */
     QemuMutex lock;
     DirtyVcpu v;
+    DirtyHistory history;
     /* v.dirtied_pages when the present epoch began; only with rings */
     uint64_t epoch_pages;
 

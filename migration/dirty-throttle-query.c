@@ -32,7 +32,7 @@ void dirty_throttle_query_vcpu(int cpu_index, DirtyThrottleVcpuInfo *info)
     QEMU_LOCK_GUARD(&t->lock);
     info->limit_mbps = dirty_throttle_limit_mbps(t, vcpu);
     QEMU_LOCK_GUARD(&vcpu->lock);
-    info->rate_pps = dirty_vcpu_rate_pps(&vcpu->v);
+    info->rate_pps = dirty_history_rate_pps(&vcpu->history);
 }
 
 /* What a round is for a VM without rings: as much as a common ring holds */
@@ -53,15 +53,15 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
     *throttle_time_us = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyVcpu *v = &t->vcpus[i].v;
-        DirtyVcpuRecord recent;
+        DirtyRecord recent;
 
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (!v->total_known) {
             continue;
         }
         plugged++;
-        sum_pps += dirty_vcpu_rate_pps(v);
-        recent = dirty_vcpu_recent(v);
+        sum_pps += dirty_history_rate_pps(&t->vcpus[i].history);
+        recent = dirty_history_recent(&t->vcpus[i].history);
         if (recent.dirtied_pages) {
             *throttle_time_us = MAX(*throttle_time_us,
                                     recent.paid_ns / SCALE_US * round_pages /
@@ -82,16 +82,16 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     uint64_t limit_mbps = dirty_throttle_limit_mbps(t, vcpu);
     DirtyThrottleVcpuStats *stats;
     DirtyVcpu *v = &vcpu->v;
-    DirtyVcpuRecord recent;
+    DirtyRecord recent;
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     if (!v->total_known) {
         return NULL;
     }
-    recent = dirty_vcpu_recent(v);
+    recent = dirty_history_recent(&vcpu->history);
     stats = g_new0(DirtyThrottleVcpuStats, 1);
     stats->cpu_index = cpu_index;
-    stats->rate = pps_to_mbps(dirty_vcpu_rate_pps(v));
+    stats->rate = pps_to_mbps(dirty_history_rate_pps(&vcpu->history));
     stats->has_limit = limit_mbps != 0;
     stats->limit = limit_mbps;
     stats->has_quota = dirty_account_limited(&v->share);

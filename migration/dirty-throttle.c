@@ -146,6 +146,7 @@ void dirty_throttle_vcpu_reset(int cpu_index)
     QEMU_LOCK_GUARD(&t->lock);
     QEMU_LOCK_GUARD(&vcpu->lock);
     dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
+    vcpu->history = (DirtyHistory) { };
     vcpu->v.worth = t->estimate.worth;
 }
 
@@ -394,8 +395,11 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
     }
     t->recorded_ns = now_ns;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyVcpu *v = &t->vcpus[i].v;
+
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
-        dirty_vcpu_record(&t->vcpus[i].v, now_ns);
+        dirty_history_record(&t->vcpus[i].history, v->dirtied_pages,
+                             v->paid_ns, now_ns);
     }
 }
 
@@ -611,6 +615,7 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_vcpu_forget(&t->vcpus[i].v, throttle_now_ns());
+        t->vcpus[i].history = (DirtyHistory) { };
     }
 }
 

@@ -20,13 +20,16 @@
  *      for, / time of the iteration; the lower of the last two iterations
  *   r  the dirty page rate: charged to vCPUs since the last decision / time,
  *      and d
+ *   t  the pause in an iteration: its time, less what it takes to send what was
+ *      sent in it; the lower of the last two
  *
  * Computed from these, f being throttle-trigger-threshold:
  *
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
  *            f * what this one began with                          (target.c)
- *   budget   f * (B - d), for all vCPUs together                   (target.c)
+ *   budget   f * (B - d), for all vCPUs together; less if t is so long that
+ *            more would be dirtied in the end than sent            (target.c)
  *   share    budget / number of vCPUs, earned by each as time passes (pool.c)
  *   pool     what a vCPU earns and does not need; every 10 ms it pays for
  *            those who are in debt                                   (pool.c)
@@ -43,7 +46,8 @@
  *   WATCHING      need                                     -> THROTTLING
  *                 need, and a reason that is still known   -> CANNOT_HELP
  *   THROTTLING    a reason                                 -> CANNOT_HELP
- *                 no need, and no penalty for 1 s          -> WATCHING
+ *                 no need, and no penalty for 1 s, nor in
+ *                 the whole iteration before this one      -> WATCHING
  *   CANNOT_HELP   relief                                   -> THROTTLING
  *                 no need, with DEVICES, and auto-converge
  *                 does not hide it                         -> WATCHING
@@ -89,6 +93,9 @@
  * once.
  */
 #define RELIEF_FACTOR 2
+
+/* How much longer sending may take than the bandwidth says */
+#define PAUSE_DOUBT 1.25
 
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
@@ -181,6 +188,24 @@ static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
     }
 }
 
+/*
+ * An iteration is over, which took so long.  How much of that was a pause?
+ *
+ * The bandwidth is an estimate that rises at once and falls slowly, so sending
+ * may have taken longer than it says, by PAUSE_DOUBT.  In a long iteration that
+ * is more than any pause; but then the pause does not matter yet.
+ */
+static void engine_measure_pause(DirtyEngine *e, int64_t took_ns)
+{
+    double sent_pages = e->sent_pages - e->iteration_sent_pages;
+    double sending_ns = e->link.pps ? sent_pages * DIRTY_NS_PER_S /
+                                      e->link.pps * PAUSE_DOUBT : took_ns;
+    int64_t pause_ns = sending_ns < took_ns ? took_ns - sending_ns : 0;
+
+    e->iteration.pause_ns = MIN(pause_ns, e->pause_latest_ns);
+    e->pause_latest_ns = pause_ns;
+}
+
 uint64_t dirty_engine_found(const DirtyEngine *e, uint64_t to_send_pages)
 {
     return dirty_pages_since(to_send_pages, e->iteration.remaining_pages);
@@ -204,8 +229,14 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
         e->device_latest_pps = pps;
         engine_review(e, vcpus);
     }
+    /* Of the first pass it is not known how long pages take that are zero. */
+    if (iteration > 2) {
+        engine_measure_pause(e, took_ns);
+    }
+    e->last_iteration_ns = e->iteration_ns;
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
+    e->iteration_sent_pages = e->sent_pages;
     it->number = iteration;
     it->begin_pages = to_send_pages;
     it->remaining_pages = to_send_pages;
@@ -281,14 +312,20 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
  * need help still, because nobody can see whether it would converge without.
  *
  * Throttling hides the load as long as some vCPU sleeps for a penalty now and
- * then, or has not had the time to.
+ * then, or has not had the time to.  It goes on for a whole iteration without
+ * any, which costs nobody anything: a guest that is quiet only while it is
+ * slowed down would else begin anew again and again.
  */
 static bool engine_hides_load(const DirtyEngine *e,
                               const DirtyVcpuSample *vcpus, int64_t now_ns)
 {
+    int64_t change_ns;
+
     switch (e->phase) {
     case DIRTY_PHASE_THROTTLING:
-        return now_ns - MAX(e->paid_change_ns, e->phase_ns) < DIRTY_SETTLE_NS;
+        change_ns = MAX(e->paid_change_ns, e->phase_ns);
+        return now_ns - change_ns < DIRTY_SETTLE_NS ||
+               change_ns > e->last_iteration_ns;
     case DIRTY_PHASE_CANNOT_HELP:
         return vcpus->converging || e->decision.reason == DIRTY_REASON_FLOOR;
     default:
@@ -368,8 +405,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                         MAX(now_ns - e->iteration_ns, 0));
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
-    e->budget_pps = dirty_target_budget_pps(it->link_pps, threshold_percent,
-                                            e->device_pps);
+    e->budget_pps = dirty_target_budget_pps(it, e->device_pps);
     if (vcpus->paid_ns != e->paid_ns) {
         e->paid_ns = vcpus->paid_ns;
         e->paid_change_ns = now_ns;

@@ -119,9 +119,16 @@ typedef struct DirtyEngine {
 
     /* what the sender had sent at the last progress */
     uint64_t sent_pages;
-    /* when the iteration began, and what vCPUs had been charged by then */
+    /*
+     * When the iteration began, and the one before; what vCPUs had been charged
+     * by then, and what had been sent
+     */
     int64_t iteration_ns;
+    int64_t last_iteration_ns;
     uint64_t iteration_dirtied_pages;
+    uint64_t iteration_sent_pages;
+    /* the pause of the last iteration; what counts is the lower of two */
+    int64_t pause_latest_ns;
     /* when the last decision was made, and what they were charged by then */
     int64_t decided_ns;
     uint64_t decided_dirtied_pages;

@@ -17,7 +17,7 @@ void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages)
 
     p->debt_run_ns = pages || !p->debt_run_ns ?
                      DIRTY_LOOK_MIN_NS :
-                     MIN(p->debt_run_ns * 2, DIRTY_LOOK_MAX_NS);
+                     MIN(p->debt_run_ns * 2, DIRTY_DEBT_RUN_MAX_NS);
     if (slower > 1000 * DIRTY_LOOK_MAX_NS) {
         slower = 0;
     }

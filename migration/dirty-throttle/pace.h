@@ -25,6 +25,13 @@
 #define DIRTY_LOOK_MIN_NS 100000LL
 
 /*
+ * The longest run of a vCPU that is in debt and quiet: a thousand interrupts a
+ * second until time has paid its debt cost it less than a hundredth.  In this
+ * time a vCPU that goes on to write gets ahead by a few hundred pages.
+ */
+#define DIRTY_DEBT_RUN_MAX_NS 1000000LL
+
+/*
  * The penalty that a vCPU in the steady state should get.  A shorter one
  * means more exits for the same limit, a longer one is felt as a stall.
  */
@@ -37,7 +44,7 @@ typedef struct DirtyPace {
     /*
      * How long it may run when it is in debt: DIRTY_LOOK_MIN_NS at first, and
      * twice as long after each run that dirtied nothing, because the host may
-     * not have let it run at all.
+     * not have let it run at all; up to DIRTY_DEBT_RUN_MAX_NS.
      */
     int64_t debt_run_ns;
 } DirtyPace;

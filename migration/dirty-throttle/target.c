@@ -16,6 +16,9 @@
  */
 #define ITERATIONS_MAX 500
 
+/* The sender looks after so long whether it is over: QEMU's MAX_WAIT. */
+#define TURN_NS 50000000LL
+
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365 * 24 * 3600)
 
@@ -46,11 +49,32 @@ bool dirty_target_needs_throttle(const DirtyIteration *it)
                                       it->threshold_percent));
 }
 
-uint64_t dirty_target_budget_pps(uint64_t link_pps, unsigned threshold_percent,
-                                 uint64_t device_pps)
+/*
+ * How much may be dirtied with such pauses, all in all?
+ *
+ *   x = 3/4 * B * u / (u + t)
+ */
+static uint64_t target_with_pauses_pps(const DirtyIteration *it)
 {
-    return link_pps > device_pps ?
-           (link_pps - device_pps) * threshold_percent / 100 : 0;
+    return it->pause_ns ? (double)it->link_pps * TURN_NS * 0.75 /
+                          (TURN_NS + it->pause_ns) : it->link_pps;
+}
+
+/*
+ * If devices alone dirty too much in pauses, slowing vCPUs more than the link
+ * requires would not help.
+ */
+uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
+{
+    uint64_t budget_pps, with_pauses_pps;
+
+    if (it->link_pps <= device_pps) {
+        return 0;
+    }
+    budget_pps = (it->link_pps - device_pps) * it->threshold_percent / 100;
+    with_pauses_pps = target_with_pauses_pps(it);
+    return with_pauses_pps > device_pps ?
+           MIN(budget_pps, with_pauses_pps - device_pps) : budget_pps;
 }
 
 int64_t dirty_target_expected_ns(const DirtyIteration *it)

@@ -24,6 +24,8 @@ typedef struct DirtyIteration {
     uint64_t link_pps;
     /* what can be sent within the downtime limit */
     uint64_t switchover_pages;
+    /* for how long of an iteration nothing is sent, as syncs take their time */
+    int64_t pause_ns;
     /*
      * throttle-trigger-threshold: how much of what is sent may be dirtied
      * meanwhile; 1..100
@@ -57,14 +59,22 @@ bool dirty_target_needs_throttle(const DirtyIteration *it);
  * of them: less than n as long as d < B, so that throttling helps up to there
  * and vCPUs never have to stop for devices.
  *
- * @link_pps: what the link carries
- * @threshold_percent: as above
+ * In the end iterations get short.  As soon as so little is left that it could
+ * be switched over, the sender syncs after each turn, to know for sure.  In a
+ * turn of u it sends B * u.  With a sync that takes t, and x for all that is
+ * dirtied per second, x * (u + t) is dirtied meanwhile.  So it gets on only if
+ *
+ *   x < B * u / (u + t)
+ *
+ * If there are terabytes to be synced, that is less than f * B, and then vCPUs
+ * get three quarters of it.
+ *
+ * @it: its rate of the link, threshold and pause, which is t, count
  * @device_pps: what devices dirty
  *
  * Returns: 0 if devices alone dirty as much as the link carries
  */
-uint64_t dirty_target_budget_pps(uint64_t link_pps, unsigned threshold_percent,
-                                 uint64_t device_pps);
+uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
 
 /**
  * dirty_target_expected_ns: how long until the migration can switch over

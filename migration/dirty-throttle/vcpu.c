@@ -32,7 +32,6 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     v->penalised_ns = 0;
     /* A share belongs to a vCPU that is there. */
     dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
-    memset(v->records, 0, sizeof(v->records));
 }
 
 /* What is thought to have been dirtied when so much was reported */
@@ -183,44 +182,6 @@ uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)
 {
     return MAX(dirty_account_debt_pages(&v->limit),
                dirty_account_debt_pages(&v->share));
-}
-
-void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns)
-{
-    v->records[v->next_record] = (DirtyVcpuRecord) {
-        .time_ns = now_ns,
-        .dirtied_pages = v->dirtied_pages,
-        .paid_ns = v->paid_ns,
-    };
-    v->next_record = (v->next_record + 1) % DIRTY_RATE_RECORDS;
-}
-
-DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v)
-{
-    const DirtyVcpuRecord *last, *first;
-
-    last = &v->records[(v->next_record + DIRTY_RATE_RECORDS - 1) %
-                       DIRTY_RATE_RECORDS];
-    first = last;
-    for (unsigned n = 0; n < DIRTY_RATE_RECORDS; n++) {
-        first = &v->records[(v->next_record + n) % DIRTY_RATE_RECORDS];
-        if (first->time_ns) {
-            break;
-        }
-    }
-    return (DirtyVcpuRecord) {
-        .time_ns = last->time_ns - first->time_ns,
-        .dirtied_pages = dirty_pages_since(last->dirtied_pages,
-                                           first->dirtied_pages),
-        .paid_ns = last->paid_ns - first->paid_ns,
-    };
-}
-
-uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v)
-{
-    DirtyVcpuRecord recent = dirty_vcpu_recent(v);
-
-    return dirty_pages_rate_pps(recent.dirtied_pages, recent.time_ns);
 }
 
 /*

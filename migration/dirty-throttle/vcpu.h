@@ -25,15 +25,6 @@
 /* What counts as "of late", and how long something has to last to count */
 #define DIRTY_SETTLE_NS DIRTY_NS_PER_S
 
-/* Rates are computed from the latest and the oldest of so many records. */
-#define DIRTY_RATE_RECORDS 10
-
-typedef struct DirtyVcpuRecord {
-    int64_t time_ns;
-    uint64_t dirtied_pages;
-    uint64_t paid_ns;
-} DirtyVcpuRecord;
-
 typedef struct DirtyVcpu {
     /* Both are charged; the one that asks for the longer penalty counts. */
     DirtyAccount limit;
@@ -73,10 +64,6 @@ typedef struct DirtyVcpu {
     int64_t run_from_ns;
     int64_t run_ns;
     uint64_t run_pages;
-
-    /* records[(next_record + n) % DIRTY_RATE_RECORDS], oldest first */
-    DirtyVcpuRecord records[DIRTY_RATE_RECORDS];
-    unsigned next_record;
 } DirtyVcpu;
 
 void dirty_vcpu_init(DirtyVcpu *v, int64_t now_ns);
@@ -168,20 +155,11 @@ static inline bool dirty_vcpu_limited(const DirtyVcpu *v)
 /* What is owed, as of the last call with a time. */
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v);
 
-/* Keep a record of the counters, for rates. */
-void dirty_vcpu_record(DirtyVcpu *v, int64_t now_ns);
-
-/* What the records span; all zero while there is but one. */
-DirtyVcpuRecord dirty_vcpu_recent(const DirtyVcpu *v);
-
 /* By how much a count has grown, which a correction may have lowered. */
 static inline uint64_t dirty_pages_since(uint64_t pages, uint64_t before)
 {
     return pages > before ? pages - before : 0;
 }
-
-/* Pages/s dirtied of late. */
-uint64_t dirty_vcpu_rate_pps(const DirtyVcpu *v);
 
 /**
  * dirty_vcpu_at_floor: is the vCPU as slow as it can get?

@@ -18,6 +18,7 @@
 #include "qemu/osdep.h"
 #include "migration/dirty-throttle/engine.h"
 #include "migration/dirty-throttle/estimate.h"
+#include "migration/dirty-throttle/history.h"
 #include "migration/dirty-throttle/pool.h"
 #include "migration/dirty-throttle/ring-pace.h"
 #include "migration/dirty-throttle/vcpu.h"
@@ -38,10 +39,10 @@
 #define TAIL_LINK_PPS 25000
 #define TAIL_PAGES 1000000
 /*
- * Two iterations until the engine knows devices again, a second until
- * throttling that is free of charge is given up, and a second more.
+ * Two iterations until the engine knows devices again, two until throttling
+ * that is free of charge is given up, and one more.
  */
-#define TAIL_NS (6 * S)
+#define TAIL_NS (10 * S)
 #define TAIL_ITERATION_NS (2 * S)
 #define TAIL_STEP_NS (100 * MS)
 
@@ -61,6 +62,7 @@ typedef struct Tally {
 
 typedef struct Vcpu {
     DirtyVcpu v;
+    DirtyHistory history;
     Tally limit;
     Tally share;
     /* as its accelerator counts them */
@@ -425,8 +427,11 @@ static void fuzz_step(Fuzz *f)
     if (f->now_ns - f->recorded_ns >= S / DIRTY_RATE_RECORDS) {
         f->recorded_ns = f->now_ns;
         for (int i = 0; i < VCPUS; i++) {
-            dirty_vcpu_record(&f->vcpus[i].v, f->now_ns);
-            g_assert_cmpuint(dirty_vcpu_rate_pps(&f->vcpus[i].v), <=,
+            Vcpu *c = &f->vcpus[i];
+
+            dirty_history_record(&c->history, c->v.dirtied_pages, c->v.paid_ns,
+                                 f->now_ns);
+            g_assert_cmpuint(dirty_history_rate_pps(&c->history), <=,
                              DIRTY_RATE_MAX_PPS);
         }
     }

@@ -321,12 +321,76 @@ static void test_throttling_ends_when_not_needed(void)
     model_run(&m, 6 * S);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
     m.vcpu_pps = 100;
+    /* It may be so only because it is throttled: for a whole iteration. */
     model_run(&m, 1500 * MS);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    model_sync(&m);
+    model_run(&m, 1500 * MS);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    model_sync(&m);
+    model_run(&m, 100 * MS);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_WATCHING);
     /* and begins again */
     m.vcpu_pps = 4 * LINK_PPS;
     model_run(&m, 500 * MS);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+}
+
+/*
+ * A guest that is quiet while it is throttled, and else is not, does not make
+ * the phase change again and again.
+ */
+static void test_quiet_while_throttled(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+    unsigned changes = 0;
+    int64_t begin_ns;
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    begin_ns = m.now_ns;
+    while (m.now_ns < begin_ns + 30 * S && !m.done) {
+        DirtyPhase before = m.engine.phase;
+
+        m.vcpu_pps = before == DIRTY_PHASE_THROTTLING ? 100 : 4 * LINK_PPS;
+        model_run(&m, 100 * MS);
+        changes += m.engine.phase != before;
+    }
+    g_assert_true(m.done);
+    g_assert_cmpuint(changes, <=, (m.now_ns - begin_ns) / S);
+}
+
+/*
+ * What an iteration takes longer than sending is a pause: as in a guest whose
+ * dirty bitmap is so large that a sync takes a second.
+ */
+static void test_pauses(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_cmpint(m.engine.iteration.pause_ns, ==, 0);
+    g_assert_cmpuint(m.engine.budget_pps, ==, LINK_PPS / 2);
+    for (int i = 0; i < 4; i++) {
+        model_run(&m, 200 * MS);
+        /* Nothing is sent meanwhile. */
+        m.now_ns += S;
+        model_sync(&m);
+        model_decide(&m);
+        /* One such iteration may be chance, and the first one is over. */
+        g_assert_true(i < 2 || m.engine.iteration.pause_ns > 900 * MS);
+        g_assert_cmpint(m.engine.iteration.pause_ns, <=, S + 200 * MS);
+    }
+    model_run(&m, 100 * MS);
+    g_assert_cmpuint(m.engine.budget_pps, <, LINK_PPS / 20);
+    /* They get short again, which is seen as soon. */
+    for (int i = 0; i < 3; i++) {
+        model_run(&m, 500 * MS);
+        model_sync(&m);
+    }
+    model_run(&m, 100 * MS);
+    g_assert_cmpuint(m.engine.budget_pps, ==, LINK_PPS / 2);
 }
 
 static void test_devices_take_their_part(void)
@@ -679,6 +743,8 @@ static void test_limit_stays_share_does_not(void)
     }
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_WATCHING);
     check_decision(&m, true, false, false);
+    /* It is not switched over yet, by somebody who has paused it before. */
+    m.done = false;
     m.vcpu_pps = 4 * LINK_PPS;
     model_run(&m, 500 * MS);
     check_decision(&m, true, true, false);
@@ -1197,6 +1263,9 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/beyond-link", test_writer_beyond_the_link);
     g_test_add_func("/dirty-engine/converges", test_converges_by_itself);
     g_test_add_func("/dirty-engine/link/follows", test_budget_follows_the_link);
+    g_test_add_func("/dirty-engine/pauses", test_pauses);
+    g_test_add_func("/dirty-engine/quiet-while-throttled",
+                    test_quiet_while_throttled);
     g_test_add_func("/dirty-engine/link/stuck", test_link_is_stuck);
     g_test_add_func("/dirty-engine/link/zero-pages",
                     test_zero_pages_are_no_bandwidth);

@@ -78,16 +78,27 @@ static void test_already_too_much(void)
 }
 
 /* vCPUs get half of what devices leave, and devices leave something. */
+static uint64_t budget_pps(uint64_t link_pps, unsigned threshold_percent,
+                           uint64_t device_pps)
+{
+    DirtyIteration it = {
+        .link_pps = link_pps,
+        .threshold_percent = threshold_percent,
+    };
+
+    return dirty_target_budget_pps(&it, device_pps);
+}
+
 static void test_budget(void)
 {
-    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 0), ==, 500);
-    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 100), ==, 450);
-    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 600), ==, 200);
-    g_assert_cmpuint(dirty_target_budget_pps(1000, 100, 600), ==, 400);
-    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 1000), ==, 0);
-    g_assert_cmpuint(dirty_target_budget_pps(1000, 50, 5000), ==, 0);
+    g_assert_cmpuint(budget_pps(1000, 50, 0), ==, 500);
+    g_assert_cmpuint(budget_pps(1000, 50, 100), ==, 450);
+    g_assert_cmpuint(budget_pps(1000, 50, 600), ==, 200);
+    g_assert_cmpuint(budget_pps(1000, 100, 600), ==, 400);
+    g_assert_cmpuint(budget_pps(1000, 50, 1000), ==, 0);
+    g_assert_cmpuint(budget_pps(1000, 50, 5000), ==, 0);
     for (unsigned device = 0; device < 1000; device += 10) {
-        g_assert_cmpuint(device + dirty_target_budget_pps(1000, 99, device),
+        g_assert_cmpuint(device + budget_pps(1000, 99, device),
                          <, 1000);
     }
 }
@@ -140,6 +151,33 @@ static void test_expected_in_no_lifetime(void)
     g_assert_cmpint(dirty_target_expected_ns(&it), ==, -1);
 }
 
+/*
+ * The sender sends for 50 ms, pauses, and gets on although memory is dirtied in
+ * both.
+ */
+static void test_budget_with_pauses(void)
+{
+    DirtyIteration it = { .link_pps = 10000, .threshold_percent = 50 };
+
+    for (int ms = 0; ms < 5000; ms += 10) {
+        uint64_t pps;
+
+        it.pause_ns = ms * 1000000LL;
+        pps = dirty_target_budget_pps(&it, 0);
+        /* A pause that short does no harm. */
+        g_assert_true(ms > 20 || pps == 5000);
+        g_assert_cmpuint(pps * (50 + ms) / 1000, <, 10000 * 50 / 1000);
+        g_assert_cmpuint((pps + 1) * (50 + ms), >=,
+                         MIN(5000 * (50 + ms), 7500 * 50));
+    }
+
+    /* Devices have their part; unless vCPUs alone cannot help. */
+    it.pause_ns = DIRTY_NS_PER_S * 7 / 10;
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 500);
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 400), ==, 100);
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 500), ==, 4750);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -150,6 +188,7 @@ int main(int argc, char **argv)
                     test_not_when_the_rest_can_be_switched_over);
     g_test_add_func("/dirty-target/too-much", test_already_too_much);
     g_test_add_func("/dirty-target/budget", test_budget);
+    g_test_add_func("/dirty-target/pauses", test_budget_with_pauses);
     g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
     g_test_add_func("/dirty-target/large", test_large);
     g_test_add_func("/dirty-target/no-lifetime", test_expected_in_no_lifetime);
