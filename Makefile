@@ -4,13 +4,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 PYTHON = /usr/bin/python3
+SIM_SEED = 1
+SIM_SECONDS = 120
 DIRTYTHROTTLE = tests/migration/dirtythrottle
 GUESTPERF = build/qemu-7.2/tests/migration
 CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
         $(CHECKS:%=check-%) check-series chaos fuzz bench bench-engine \
-        bench-guestperf series clean distclean
+        bench-guestperf sim sim-search series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end, and"
@@ -26,6 +28,11 @@ help:
 	@echo "                failed; SANITIZER=asan or tsan, QEMU_BINARY=PATH"
 	@echo "make fuzz       let libFuzzer look for what breaks the engine, for"
 	@echo "                FUZZ_SECONDS=300; needs no QEMU"
+	@echo "make sim        migrations in a model, with the engine that QEMU runs, of"
+	@echo "                guests and links that no machine here has (a minute), or"
+	@echo "                SCENARIOS=\"PATH ...\"; build/sim/index.html has charts"
+	@echo "                (sim-search: made-up ones, for SIM_SECONDS=120 from"
+	@echo "                SIM_SEED=1 on)"
 	@echo "make bench      measure what the series promises, as JSON and a table;"
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
@@ -82,6 +89,22 @@ bench-guestperf: build guest
 	    --output build/guestperf/comparison.html
 	@echo "The page is build/guestperf/comparison.html"
 
+# Migrations in a model, with the engine that QEMU runs; needs no QEMU.
+SIM = build/sim-engine/throttle-sim
+SIM_PYTHON = PYTHONPATH=tests/migration $(PYTHON) -B -m
+
+sim: deps
+	@test -d build/sim-engine || \
+	    PATH=/usr/bin:$$PATH meson setup -Dbuildtype=release \
+	        build/sim-engine >/dev/null
+	@PATH=/usr/bin:$$PATH ninja -C build/sim-engine throttle-sim >/dev/null
+	@$(SIM_PYTHON) throttlesim --output build/sim $(SIM) $(SCENARIOS)
+
+# And a search for one in which a promise is broken
+sim-search: sim
+	@$(SIM_PYTHON) throttlesim.search --seed $(SIM_SEED) \
+	    --seconds $(SIM_SECONDS) --found build/sim/found $(SIM)
+
 # What the arithmetic costs at an exit; needs no QEMU.
 bench-engine: deps
 	@test -d build/bench-engine || \
@@ -121,7 +144,8 @@ check-series: series
 
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
-	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz \
+	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz build/sim \
+	    build/sim-engine \
 	    build/stress-guest build/check build/chaos build/guestperf-short \
 	    build/nested build/series build/series-tree build/check-series
 

@@ -1,0 +1,69 @@
+/*
+ * Throttle simulator: is it as the engine promises?
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "figures.h"
+
+/* What the engine may need of memory for each vCPU */
+#define VCPU_MAX_BYTES 256
+
+/* What does not count, be the migration ever so short */
+#define SHORT_S 0.2
+
+/* What an iteration takes longer because time goes on in ticks */
+#define ITERATION_S ((double)(2 * SIM_TICK_NS) / SIM_S)
+
+static void judge(GPtrArray *wrong, bool good, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+static void judge(GPtrArray *wrong, bool good, const char *format, ...)
+{
+    va_list args;
+
+    if (good) {
+        return;
+    }
+    va_start(args, format);
+    g_ptr_array_add(wrong, g_strdup_vprintf(format, args));
+    va_end(args);
+}
+
+char *figures_judge(const Scenario *scenario, const SimFigures *f)
+{
+    const SimExpected *e = &scenario->expected;
+    g_autoptr(GPtrArray) wrong = g_ptr_array_new_with_free_func(g_free);
+    double percent = (f->possible_s + SHORT_S + ITERATION_S * f->iterations) /
+                     f->total_s * 100;
+
+    if (e->converges) {
+        judge(wrong, f->completed, "it has not converged after %.1f s",
+              f->total_s);
+        judge(wrong, !f->possible_s || percent >= e->percent,
+              "%.2f s are %.0f %% of what is possible, not %.0f", f->total_s,
+              percent, e->percent);
+    } else {
+        judge(wrong, !f->completed, "it has converged after all");
+    }
+    judge(wrong, f->reader_kept * 100 >= e->reader_percent,
+          "a reader keeps %.1f %%, not %.0f", f->reader_kept * 100,
+          e->reader_percent);
+    judge(wrong, f->least_share * 100 >= e->share_percent,
+          "somebody gets %.1f %% of the fair share, not %.0f",
+          f->least_share * 100, e->share_percent);
+    judge(wrong, f->stall_ms <= e->stall_ms, "a stall lasts %.1f ms, not %.0f",
+          f->stall_ms, e->stall_ms);
+    judge(wrong, !f->engine.flaps, "the phase flaps");
+    judge(wrong, f->engine.vcpu_bytes <= VCPU_MAX_BYTES,
+          "a vCPU needs %zu bytes, not %d", f->engine.vcpu_bytes,
+          VCPU_MAX_BYTES);
+    if (!wrong->len) {
+        return NULL;
+    }
+    g_ptr_array_add(wrong, NULL);
+    return g_strjoinv("; ", (char **)wrong->pdata);
+}

@@ -1,0 +1,468 @@
+/*
+ * Throttle simulator: the engine of this series
+ *
+ * All arithmetic and every decision is the engine's own, of
+ * migration/dirty-throttle/.  What is here are the calls that
+ * migration/dirty-throttle.c makes, in its order.
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/dirty-throttle/engine.h"
+#include "migration/dirty-throttle/estimate.h"
+#include "migration/dirty-throttle/pool.h"
+#include "policy.h"
+
+/* As in migration/dirty-throttle.c */
+#define DECIDE_NS (100 * SIM_MS)
+
+/* dirty-quota-interval */
+#define QUOTA_INTERVAL_NS (100 * SIM_MS)
+
+/* A penalty that would end so soon anyway is not worth a kick. */
+#define WAKE_MIN_NS SIM_MS
+
+typedef struct EngineVcpu {
+    DirtyVcpu v;
+    /* what was told of it, besides what it dirtied: pages read, or time */
+    double false_pages;
+    int64_t told_ns;
+    /* it sleeps for a penalty, and not because of auto-converge */
+    bool paying;
+    /* when that makes it sleep again */
+    int64_t slice_end_ns;
+} EngineVcpu;
+
+typedef struct Engine {
+    DirtyEngine e;
+    DirtyPool pool;
+    DirtyEstimate estimate;
+    Converge converge;
+    EngineVcpu *vcpus;
+    DirtyDecision decision;
+    unsigned rounds;
+    int64_t decided_ns;
+    /* without a ring: found by the present iteration, up to now */
+    double found_pages;
+    double looked_pages;
+    bool unexplained;
+    /* on the host's clock */
+    int64_t spent_us;
+    uint64_t steps;
+    unsigned phases;
+    int64_t phases_ns[3];
+    bool flaps;
+} Engine;
+
+static bool engine_estimates(const Sim *s)
+{
+    return s->scenario->mechanism == SIM_MECHANISM_STATISTICS ||
+           s->scenario->mechanism == SIM_MECHANISM_TIME;
+}
+
+static bool engine_is_alike(const Engine *e)
+{
+    return dirty_means_alike(&e->e.means);
+}
+
+/* What the accelerator tells of a vCPU */
+static uint64_t engine_look(Sim *s, SimVcpu *v)
+{
+    Engine *e = s->state;
+    EngineVcpu *ev = &e->vcpus[v->index];
+
+    if (engine_is_alike(e)) {
+        return v->ran_ns / 1000;
+    }
+    if (s->scenario->false_pps) {
+        ev->false_pages += (double)s->scenario->false_pps *
+                           (v->ran_ns - ev->told_ns) / SIM_S;
+        ev->told_ns = v->ran_ns;
+    }
+    return v->dirtied + ev->false_pages;
+}
+
+static DirtyVcpuSample engine_sample(Sim *s, int64_t now_ns)
+{
+    Engine *e = s->state;
+    DirtyVcpuSample sample = { .converging = e->converge.percent };
+
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        dirty_engine_add_vcpu(&sample, &e->vcpus[i].v, now_ns);
+    }
+    return sample;
+}
+
+static void engine_set_decision(Sim *s, DirtyDecision decision, int64_t now_ns)
+{
+    Engine *e = s->state;
+
+    if (!e->decision.share && decision.share) {
+        dirty_pool_init(&e->pool, now_ns);
+    }
+    if (!decision.fallback) {
+        converge_stop(&e->converge);
+    }
+    e->decision = decision;
+    s->throttling = decision.share || decision.limit || e->converge.percent;
+    s->share_pps = decision.share && !decision.fallback && !decision.limit ?
+                   e->e.budget_pps / s->nr_vcpus : 0;
+}
+
+static double engine_sum_dirtied(const Sim *s)
+{
+    double pages = 0;
+
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        pages += s->vcpus[i].dirtied;
+    }
+    return pages;
+}
+
+static void engine_begin(Sim *s, bool limit, bool share)
+{
+    Engine *e = g_new0(Engine, 1);
+    SimMechanism mechanism = s->scenario->mechanism;
+    int64_t now_ns = sim_clock_ns(s, s->now_ns);
+    DirtyMeans means = {
+        .mechanism = mechanism != SIM_MECHANISM_NONE &&
+                     mechanism != SIM_MECHANISM_TIME,
+        .cpu_time = mechanism != SIM_MECHANISM_NONE,
+        .limit = limit,
+        .share = share,
+        .converge = true,
+    };
+    DirtyVcpuSample vcpus;
+
+    s->state = e;
+    e->vcpus = g_new0(EngineVcpu, s->nr_vcpus);
+    converge_begin(&e->converge, s);
+    dirty_estimate_init(&e->estimate);
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        dirty_vcpu_init(&e->vcpus[i].v, now_ns);
+    }
+    vcpus = engine_sample(s, now_ns);
+    engine_set_decision(s, dirty_engine_begin(&e->e, &means, &vcpus, now_ns),
+                        now_ns);
+    if (engine_is_alike(e)) {
+        dirty_estimate_init_by_time(&e->estimate);
+        for (unsigned i = 0; i < s->nr_vcpus; i++) {
+            e->vcpus[i].v.worth = 0;
+        }
+    }
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        dirty_vcpu_charge(&e->vcpus[i].v, engine_look(s, &s->vcpus[i]),
+                          now_ns);
+    }
+}
+
+static void engine_begin_quota(Sim *s)
+{
+    engine_begin(s, false, true);
+}
+
+static void engine_begin_limit(Sim *s)
+{
+    engine_begin(s, true, false);
+}
+
+static void engine_begin_both(Sim *s)
+{
+    engine_begin(s, true, true);
+}
+
+static void engine_end(Sim *s)
+{
+    Engine *e = s->state;
+
+    g_free(e->vcpus);
+    g_free(e);
+}
+
+/* It is known how much vCPUs have really dirtied. */
+static void engine_correct(Sim *s, int64_t now_ns)
+{
+    Engine *e = s->state;
+    uint64_t reported_pages = 0, found_pages = e->found_pages;
+    bool explained;
+
+    e->found_pages = 0;
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        reported_pages += e->vcpus[i].v.reported_pages;
+    }
+    explained = dirty_estimate_correct(&e->estimate, reported_pages,
+                                       found_pages);
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        DirtyVcpu *v = &e->vcpus[i].v;
+
+        dirty_vcpu_correct(v, explained ? dirty_estimate_share(
+                                              &e->estimate, v->reported_pages)
+                                        : 0, e->estimate.worth, now_ns);
+        if (engine_is_alike(e)) {
+            dirty_vcpu_keep_awake(v, dirty_estimate_by_time_pps(&e->estimate),
+                                  s->scenario->max_throttle_percent);
+        }
+    }
+    e->unexplained |= !explained;
+}
+
+/* Look ahead: what vCPUs have dirtied since, as the log shows */
+static void engine_look_ahead(Sim *s)
+{
+    Engine *e = s->state;
+    double dirtied = engine_sum_dirtied(s);
+
+    e->found_pages += dirtied - e->looked_pages;
+    e->looked_pages = dirtied;
+}
+
+static void engine_count_phase(Engine *e, DirtyPhase before, int64_t now_ns)
+{
+    if (e->e.phase == before) {
+        return;
+    }
+    e->phases++;
+    /* The times of the latest ones, the oldest first */
+    memmove(e->phases_ns, e->phases_ns + 1,
+            sizeof(e->phases_ns) - sizeof(e->phases_ns[0]));
+    e->phases_ns[ARRAY_SIZE(e->phases_ns) - 1] = now_ns;
+    if (e->phases_ns[0] && now_ns - e->phases_ns[0] < 2 * SIM_S) {
+        e->flaps = true;
+    }
+}
+
+static void engine_decide(Sim *s, int64_t now_ns)
+{
+    Engine *e = s->state;
+    DirtyPhase before = e->e.phase;
+    DirtyVcpuSample vcpus;
+
+    if (now_ns - e->decided_ns < DECIDE_NS) {
+        return;
+    }
+    e->decided_ns = now_ns;
+    if (engine_is_alike(e) && e->e.iteration.number > 1) {
+        engine_look_ahead(s);
+        engine_correct(s, now_ns);
+    }
+    vcpus = engine_sample(s, now_ns);
+    engine_set_decision(s, dirty_engine_decide(&e->e, &vcpus,
+                                               s->scenario->threshold_percent,
+                                               now_ns), now_ns);
+    engine_count_phase(e, before, now_ns);
+}
+
+static uint64_t engine_least_pps(Sim *s)
+{
+    Engine *e = s->state;
+
+    return engine_is_alike(e) ? dirty_estimate_by_time_pps(&e->estimate) *
+                                s->nr_vcpus *
+                                (100 - s->scenario->max_throttle_percent) / 100
+                              : 0;
+}
+
+static void engine_share(Sim *s, int64_t now_ns)
+{
+    Engine *e = s->state;
+
+    dirty_pool_begin(&e->pool, MAX(e->e.budget_pps, engine_least_pps(s)),
+                     s->nr_vcpus, QUOTA_INTERVAL_NS, now_ns);
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        dirty_pool_collect(&e->pool, &e->vcpus[i].v.share);
+    }
+    e->rounds++;
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        unsigned n = (e->rounds + i) % s->nr_vcpus;
+
+        dirty_pool_pay(&e->pool, &e->vcpus[n].v.share);
+    }
+}
+
+static void engine_set_limits(Sim *s, int64_t now_ns)
+{
+    Engine *e = s->state;
+    uint64_t pps = e->decision.limit ? s->scenario->limit_pps ?: 256 :
+                                       DIRTY_RATE_UNLIMITED;
+
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        DirtyVcpu *v = &e->vcpus[i].v;
+
+        dirty_account_set_rate(&v->limit, pps, now_ns);
+        if (!e->decision.share && dirty_account_limited(&v->share)) {
+            dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
+        }
+    }
+}
+
+/* Those who sleep for more than they owe now are woken. */
+static void engine_wake(Sim *s, int64_t now_ns)
+{
+    Engine *e = s->state;
+
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        SimVcpu *v = &s->vcpus[i];
+        int64_t owed_ns;
+
+        if (!e->vcpus[i].paying || v->wake_ns <= s->now_ns) {
+            continue;
+        }
+        owed_ns = dirty_vcpu_penalty_ns(&e->vcpus[i].v, now_ns);
+        if (s->now_ns + owed_ns < v->wake_ns - WAKE_MIN_NS) {
+            guest_wake_at(v, s->now_ns);
+        }
+    }
+}
+
+static void engine_step(Sim *s)
+{
+    Engine *e = s->state;
+    int64_t now_ns = sim_clock_ns(s, s->now_ns);
+    int64_t begin_us = g_get_monotonic_time();
+
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        SimVcpu *v = &s->vcpus[i];
+
+        if (dirty_vcpu_charge(&e->vcpus[i].v, engine_look(s, v), now_ns) &&
+            v->wake_ns == SIM_NEVER && v->leave_ns == SIM_NEVER) {
+            guest_kick(s, v);
+        }
+    }
+    engine_decide(s, now_ns);
+    engine_set_limits(s, now_ns);
+    if (e->decision.share) {
+        engine_share(s, now_ns);
+    }
+    engine_wake(s, now_ns);
+    e->spent_us += g_get_monotonic_time() - begin_us;
+    e->steps++;
+}
+
+static int64_t engine_leave(Sim *s, SimVcpu *v, bool full)
+{
+    Engine *e = s->state;
+    EngineVcpu *ev = &e->vcpus[v->index];
+    int64_t penalty_ns = 0;
+
+    if (dirty_vcpu_limited(&ev->v)) {
+        penalty_ns = dirty_vcpu_charge(&ev->v, engine_look(s, v),
+                                       sim_clock_ns(s, v->now_ns));
+    }
+    ev->paying = penalty_ns;
+    if (!penalty_ns && e->converge.percent && v->now_ns >= ev->slice_end_ns) {
+        penalty_ns = converge_sleep_ns(&e->converge);
+        ev->slice_end_ns = v->now_ns + penalty_ns + CONVERGE_SLICE_NS;
+    }
+    return penalty_ns;
+}
+
+static int64_t engine_enter(Sim *s, SimVcpu *v, int64_t slept_ns)
+{
+    Engine *e = s->state;
+    EngineVcpu *ev = &e->vcpus[v->index];
+    int64_t look_ns = dirty_vcpu_resume(&ev->v, ev->paying ? slept_ns : 0,
+                                        false, sim_clock_ns(s, v->now_ns));
+
+    ev->paying = false;
+    if (e->converge.percent) {
+        int64_t slice_ns = MAX(ev->slice_end_ns - v->now_ns, 1);
+
+        look_ns = look_ns ? MIN(look_ns, slice_ns) : slice_ns;
+    }
+    return look_ns;
+}
+
+static void engine_synced(Sim *s, uint64_t found_pages)
+{
+    Engine *e = s->state;
+    int64_t now_ns = sim_clock_ns(s, s->now_ns);
+    DirtyVcpuSample vcpus;
+
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        dirty_vcpu_charge(&e->vcpus[i].v, engine_look(s, &s->vcpus[i]),
+                          now_ns);
+    }
+    if (engine_estimates(s)) {
+        engine_look_ahead(s);
+        if (s->sender.iteration < 2) {
+            e->found_pages = 0;
+            for (unsigned i = 0; i < s->nr_vcpus; i++) {
+                dirty_vcpu_keep(&e->vcpus[i].v);
+            }
+        } else if (!e->unexplained || engine_is_alike(e)) {
+            engine_correct(s, now_ns);
+        }
+        if (e->unexplained && e->e.means.mechanism) {
+            engine_set_decision(s, dirty_engine_unexplained(&e->e, now_ns),
+                                now_ns);
+        }
+    }
+    vcpus = engine_sample(s, now_ns);
+    dirty_engine_synced(&e->e, s->sender.iteration, s->memory.nr_to_send,
+                        &vcpus, now_ns);
+    converge_synced(&e->converge, s, found_pages, e->decision.fallback);
+}
+
+static void engine_progress(Sim *s)
+{
+    Engine *e = s->state;
+    int64_t now_ns = sim_clock_ns(s, s->now_ns);
+
+    dirty_engine_progress(&e->e, s->sender.sent_pages, s->memory.nr_to_send,
+                          s->sender.switchover_pages,
+                          s->sender.window_ns / SIM_MS + 1, now_ns);
+}
+
+PolicyEngineState policy_engine_state(const Sim *s)
+{
+    static const char *const reasons[] = {
+        "", "no-mechanism", "unexplained", "devices", "floor"
+    };
+    static const char *const phases[] = {
+        "first pass", "watching", "throttling", "cannot help"
+    };
+    Engine *e = s->state;
+
+    if (s->policy->step != engine_step) {
+        return (PolicyEngineState) { .phase = "", .reason = "" };
+    }
+    return (PolicyEngineState) {
+        .steps = e->steps,
+        .step_ns = e->steps ? e->spent_us * 1000.0 / e->steps : 0,
+        .vcpu_bytes = sizeof(DirtyVcpu),
+        .phases = e->phases,
+        .flaps = e->flaps,
+        .phase = e->decision.fallback ? "fallback" : phases[e->e.phase],
+        .reason = reasons[e->decision.reason],
+    };
+}
+
+#define POLICY_ENGINE(begin_function)   \
+    .begin = begin_function,            \
+    .end = engine_end,                  \
+    .step = engine_step,                \
+    .leave = engine_leave,              \
+    .enter = engine_enter,              \
+    .synced = engine_synced,            \
+    .progress = engine_progress
+
+const SimPolicy policy_quota = {
+    .name = "dirty-quota",
+    .title = "dirty-quota",
+    POLICY_ENGINE(engine_begin_quota),
+};
+
+const SimPolicy policy_limit = {
+    .name = "dirty-limit",
+    .title = "dirty-limit",
+    POLICY_ENGINE(engine_begin_limit),
+};
+
+const SimPolicy policy_limit_and_quota = {
+    .name = "limit-and-quota",
+    .title = "dirty-limit and dirty-quota",
+    POLICY_ENGINE(engine_begin_both),
+};
