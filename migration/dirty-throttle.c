@@ -30,7 +30,8 @@
 
 /*
  * How often it is decided what the migration needs, unless dirty-quota-interval
- * is shorter.  The shortest iteration that could do with help lasts longer.
+ * is shorter, or it is urgent.  The shortest iteration that could do with help
+ * lasts longer.
  */
 #define DECIDE_NS (100 * SCALE_MS)
 
@@ -444,10 +445,10 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     if (e->means.share) {
         period_ns = MIN(period_ns, throttle_interval_ns());
     }
-    if (now_ns - e->decided_ns < period_ns) {
+    vcpus = throttle_sample_vcpus(t);
+    if (now_ns - e->decided_ns < period_ns && !dirty_engine_urgent(e, &vcpus)) {
         return;
     }
-    vcpus = throttle_sample_vcpus(t);
     decision = dirty_engine_decide(e, &vcpus,
                                    qatomic_read(
                                        &throttle_parameters()->
@@ -623,6 +624,7 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
 static int throttle_step(DirtyThrottle *t)
 {
     bool in_service = dirty_throttle_in_service(), new_epoch, ahead, shorter;
+    bool watching;
     uint64_t iteration;
     int64_t now_ns;
 
@@ -639,6 +641,8 @@ static int throttle_step(DirtyThrottle *t)
             t->epoch_ns = now_ns;
         }
         iteration = t->migration.engine.iteration.number;
+        watching = t->migration.active && iteration > 1 &&
+                   t->migration.engine.phase <= DIRTY_PHASE_WATCHING;
         ahead = throttle_is_alike(t) && iteration &&
                 now_ns >= t->look_ahead_ns;
     }
@@ -659,7 +663,7 @@ static int throttle_step(DirtyThrottle *t)
         throttle_look_ahead(t, iteration);
     }
     if (!dirty_throttle_in_service()) {
-        return DECIDE_NS / SCALE_MS;
+        return (watching ? DIRTY_LOOK_MAX_NS : DECIDE_NS) / SCALE_MS;
     }
     /* Soon at first, so that no writer gets far ahead of its limit. */
     return in_service ? DIRTY_LOOK_MAX_NS / SCALE_MS : 1;
@@ -893,6 +897,8 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         }
         dirty_engine_synced(&t->migration.engine, iteration, to_send_pages,
                             &vcpus, throttle_now_ns());
+        /* Fast writers have soon dirtied all of it again. */
+        qemu_cond_signal(&t->wake);
     }
     if (alike && !was_alike) {
         t->ops->watch_time(true);

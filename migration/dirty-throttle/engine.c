@@ -381,6 +381,13 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
     return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
 }
 
+bool dirty_engine_urgent(const DirtyEngine *e, const DirtyVcpuSample *vcpus)
+{
+    return e->iteration.number > 1 && e->phase <= DIRTY_PHASE_WATCHING &&
+           dirty_pages_since(vcpus->dirtied_pages, e->iteration_dirtied_pages) >
+           dirty_target_may_leave(&e->iteration) / 2;
+}
+
 DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                   unsigned threshold_percent, int64_t now_ns)
 {
@@ -391,7 +398,8 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     DirtyReason reason;
     bool needed;
 
-    if (took_ns < DIRTY_LINK_SPAN_NS ||
+    if (took_ns < (dirty_engine_urgent(e, vcpus) ? DIRTY_LOOK_MAX_NS :
+                                                   DIRTY_LINK_SPAN_NS) ||
         !(e->means.mechanism || dirty_means_alike(&e->means))) {
         return e->decision;
     }

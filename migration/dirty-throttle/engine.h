@@ -210,6 +210,17 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            int64_t window, int64_t now_ns);
 
 /**
+ * dirty_engine_urgent: is it time to decide, however short ago that was?
+ *
+ * That is so while nothing is throttled, and half of what the iteration may
+ * leave has been dirtied already.  Fast writers get there within some
+ * milliseconds after a sync.
+ *
+ * @vcpus: how vCPUs fare
+ */
+bool dirty_engine_urgent(const DirtyEngine *e, const DirtyVcpuSample *vcpus);
+
+/**
  * dirty_engine_decide: what to do from now on
  *
  * @vcpus: how vCPUs fare
@@ -218,7 +229,7 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
  * @now_ns: the time
  *
  * Returns: the decision; the last one if less than DIRTY_LINK_SPAN_NS has
- * passed since
+ * passed since, or DIRTY_LOOK_MAX_NS if it is urgent
  */
 DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                   unsigned threshold_percent, int64_t now_ns);

@@ -39,14 +39,18 @@ static bool target_leaves_more(const DirtyIteration *it, uint64_t pages)
            pages - it->dirtied_pages;
 }
 
+uint64_t dirty_target_may_leave(const DirtyIteration *it)
+{
+    return MAX(it->switchover_pages,
+               it->begin_pages / 100 * it->threshold_percent);
+}
+
 bool dirty_target_needs_throttle(const DirtyIteration *it)
 {
     if (it->number < 2 || !it->link_pps) {
         return false;
     }
-    return target_leaves_more(it, MAX(it->switchover_pages,
-                                      it->begin_pages / 100 *
-                                      it->threshold_percent));
+    return target_leaves_more(it, dirty_target_may_leave(it));
 }
 
 /*

@@ -46,6 +46,9 @@ typedef struct DirtyIteration {
  */
 bool dirty_target_needs_throttle(const DirtyIteration *it);
 
+/* What an iteration may leave to the next one */
+uint64_t dirty_target_may_leave(const DirtyIteration *it);
+
 /**
  * dirty_target_budget_pps: what vCPUs may dirty
  *

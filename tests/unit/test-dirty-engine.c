@@ -1013,22 +1013,35 @@ static void test_no_capability(void)
     g_assert_cmpint(e.phase, !=, DIRTY_PHASE_CANNOT_HELP);
 }
 
-/* A span too short to tell a rate from a burst decides nothing. */
+/* The decision stands for so long, and then it is another one. */
+static void check_decision_stands(Model *m, int64_t span_ns)
+{
+    m->now_ns += span_ns - 1;
+    model_decide(m);
+    check_decision(m, false, false, false);
+    m->now_ns++;
+    model_decide(m);
+    check_decision(m, false, true, false);
+}
+
+/*
+ * A span too short to tell a rate from a burst decides nothing; but half of
+ * what may be left is no burst.
+ */
 static void test_decision_stands(void)
 {
-    Model m = { .vcpu_pps = LINK_PPS * 4 / 10, .link_pps = LINK_PPS };
+    for (int urgent = 0; urgent <= 1; urgent++) {
+        Model m = { .vcpu_pps = LINK_PPS * 4 / 10, .link_pps = LINK_PPS };
 
-    model_begin(&m);
-    while (m.engine.phase != DIRTY_PHASE_WATCHING) {
-        model_step(&m);
+        model_begin(&m);
+        while (m.engine.phase != DIRTY_PHASE_WATCHING) {
+            model_step(&m);
+        }
+        m.vcpus.dirtied_pages = m.engine.iteration_dirtied_pages +
+                                m.engine.iteration.begin_pages / 4 + urgent;
+        check_decision_stands(&m, urgent ? DIRTY_LOOK_MAX_NS
+                                         : DIRTY_LINK_SPAN_NS);
     }
-    m.vcpus.dirtied_pages += RAM_PAGES;
-    m.now_ns += DIRTY_LINK_SPAN_NS - 1;
-    model_decide(&m);
-    check_decision(&m, false, false, false);
-    m.now_ns++;
-    model_decide(&m);
-    check_decision(&m, false, true, false);
 }
 
 /* Memory that was never touched goes over the link for next to nothing. */

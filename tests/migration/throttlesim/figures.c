@@ -159,7 +159,8 @@ static void figures_of_vcpus(const Sim *s, const Before *b, SimFigures *f)
         const SimVcpu *v = &s->vcpus[i];
         double wanted = v->wanted - b->wanted[i], kept = 1;
 
-        f->stall_ms = MAX(f->stall_ms, (double)v->longest_sleep_ns / SIM_MS);
+        f->stall_ms = MAX(f->stall_ms, (double)guest_longest_sleep_ns(s, v) /
+                                       SIM_MS);
         f->worst_second = MIN(f->worst_second, v->worst_second);
         if (v->fair_wanted > OVERRUN_TIMES * SIM_TICK_NS / sc->fault_ns) {
             f->least_share = MIN(f->least_share, v->fair_done / v->fair_wanted);

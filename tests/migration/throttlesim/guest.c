@@ -367,6 +367,12 @@ void guest_wake_at(SimVcpu *v, int64_t wake_ns)
     }
 }
 
+int64_t guest_longest_sleep_ns(const Sim *s, const SimVcpu *v)
+{
+    return v->sleep_ns == SIM_NEVER ? v->longest_sleep_ns :
+           MAX(v->longest_sleep_ns, s->now_ns - v->sleep_ns);
+}
+
 void guest_harvest(Sim *s)
 {
     for (unsigned i = 0; i < s->nr_vcpus; i++) {

@@ -240,7 +240,9 @@ static void engine_decide(Sim *s, int64_t now_ns)
     DirtyPhase before = e->e.phase;
     DirtyVcpuSample vcpus;
 
-    if (now_ns - e->decided_ns < DECIDE_NS) {
+    vcpus = engine_sample(s, now_ns);
+    if (now_ns - e->decided_ns < DECIDE_NS &&
+        !dirty_engine_urgent(&e->e, &vcpus)) {
         return;
     }
     e->decided_ns = now_ns;
@@ -359,13 +361,33 @@ static int64_t engine_leave(Sim *s, SimVcpu *v, bool full)
     return penalty_ns;
 }
 
+/*
+ * A vCPU leaves the guest when it has used up its allowance: after so many
+ * pages with KVM's quota, which is after as many faults at the earliest; else
+ * when that may be so.
+ */
+static int64_t engine_leave_ns(Sim *s, DirtyVcpu *v, int64_t look_ns,
+                               int64_t now_ns)
+{
+    int64_t pages;
+
+    if (s->scenario->mechanism != SIM_MECHANISM_QUOTA) {
+        return look_ns;
+    }
+    pages = dirty_vcpu_allow_pages(v, now_ns);
+    return pages < INT64_MAX / s->scenario->fault_ns ?
+           pages * s->scenario->fault_ns : 0;
+}
+
 static int64_t engine_enter(Sim *s, SimVcpu *v, int64_t slept_ns)
 {
     Engine *e = s->state;
     EngineVcpu *ev = &e->vcpus[v->index];
+    int64_t now_ns = sim_clock_ns(s, v->now_ns);
     int64_t look_ns = dirty_vcpu_resume(&ev->v, ev->paying ? slept_ns : 0,
-                                        false, sim_clock_ns(s, v->now_ns));
+                                        false, now_ns);
 
+    look_ns = engine_leave_ns(s, &ev->v, look_ns, now_ns);
     ev->paying = false;
     if (e->converge.percent) {
         int64_t slice_ns = MAX(ev->slice_end_ns - v->now_ns, 1);

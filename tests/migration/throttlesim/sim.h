@@ -153,6 +153,8 @@ void guest_advance(Sim *s);
 void guest_kick(Sim *s, SimVcpu *v);
 /* A vCPU that sleeps is to do so until then. */
 void guest_wake_at(SimVcpu *v, int64_t wake_ns);
+/* The longest that a vCPU has slept at a stretch, which may go on */
+int64_t guest_longest_sleep_ns(const Sim *s, const SimVcpu *v);
 /* All rings are harvested. */
 void guest_harvest(Sim *s);
 
