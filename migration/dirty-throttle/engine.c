@@ -20,8 +20,8 @@
  *      for, / time of the iteration; the lower of the last two iterations
  *   r  the dirty page rate: charged to vCPUs since the last decision / time,
  *      and d
- *   t  the pause in an iteration: its time, less what it takes to send what was
- *      sent in it; the lower of the last two
+ *   t  the pause in an iteration, for its sync: since the sender's last
+ *      progress; the lower of the last two
  *
  * Computed from these, f being throttle-trigger-threshold:
  *
@@ -93,9 +93,6 @@
  * once.
  */
 #define RELIEF_FACTOR 2
-
-/* How much longer sending may take than the bandwidth says */
-#define PAUSE_DOUBT 1.25
 
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
@@ -189,18 +186,12 @@ static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
 }
 
 /*
- * An iteration is over, which took so long.  How much of that was a pause?
- *
- * The bandwidth is an estimate that rises at once and falls slowly, so sending
- * may have taken longer than it says, by PAUSE_DOUBT.  In a long iteration that
- * is more than any pause; but then the pause does not matter yet.
+ * An iteration is over.  Nothing was sent between the last progress and the end
+ * of the sync, which is now.
  */
-static void engine_measure_pause(DirtyEngine *e, int64_t took_ns)
+static void engine_measure_pause(DirtyEngine *e, int64_t now_ns)
 {
-    double sent_pages = e->sent_pages - e->iteration_sent_pages;
-    double sending_ns = e->link.pps ? sent_pages * DIRTY_NS_PER_S /
-                                      e->link.pps * PAUSE_DOUBT : took_ns;
-    int64_t pause_ns = sending_ns < took_ns ? took_ns - sending_ns : 0;
+    int64_t pause_ns = MAX(now_ns - e->progress_ns, 0);
 
     e->iteration.pause_ns = MIN(pause_ns, e->pause_latest_ns);
     e->pause_latest_ns = pause_ns;
@@ -229,14 +220,12 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
         e->device_latest_pps = pps;
         engine_review(e, vcpus);
     }
-    /* Of the first pass it is not known how long pages take that are zero. */
-    if (iteration > 2) {
-        engine_measure_pause(e, took_ns);
+    if (iteration > 1) {
+        engine_measure_pause(e, now_ns);
     }
     e->last_iteration_ns = e->iteration_ns;
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
-    e->iteration_sent_pages = e->sent_pages;
     it->number = iteration;
     it->begin_pages = to_send_pages;
     it->remaining_pages = to_send_pages;
@@ -260,6 +249,7 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
     dirty_link_progress(&e->link, sent, gone > sent ? gone - sent : 0, window,
                         now_ns);
     e->sent_pages = sent_pages;
+    e->progress_ns = now_ns;
     it->remaining_pages = remaining_pages;
     it->switchover_pages = switchover_pages;
 }
@@ -402,6 +392,12 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                                    DIRTY_LINK_SPAN_NS) ||
         !(e->means.mechanism || dirty_means_alike(&e->means))) {
         return e->decision;
+    }
+    /* The latest moments may be a burst; the iteration so far is none. */
+    if (took_ns < DIRTY_LINK_SPAN_NS) {
+        new_pages = dirty_pages_since(vcpus->dirtied_pages,
+                                      e->iteration_dirtied_pages);
+        took_ns = now_ns - e->iteration_ns;
     }
     it->link_pps = e->link.pps;
     it->threshold_percent = threshold_percent;

@@ -117,16 +117,16 @@ typedef struct DirtyEngine {
     /* as of the last sync, progress and decision */
     DirtyIteration iteration;
 
-    /* what the sender had sent at the last progress */
+    /* what the sender had sent at the last progress, and when that was */
     uint64_t sent_pages;
+    int64_t progress_ns;
     /*
      * When the iteration began, and the one before; what vCPUs had been charged
-     * by then, and what had been sent
+     * by then
      */
     int64_t iteration_ns;
     int64_t last_iteration_ns;
     uint64_t iteration_dirtied_pages;
-    uint64_t iteration_sent_pages;
     /* the pause of the last iteration; what counts is the lower of two */
     int64_t pause_latest_ns;
     /* when the last decision was made, and what they were charged by then */

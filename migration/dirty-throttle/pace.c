@@ -33,7 +33,8 @@ void dirty_pace_ran(DirtyPace *p, int64_t run_ns, uint64_t pages)
 
 int64_t dirty_pace_look_ns(const DirtyPace *p, int64_t allow_pages)
 {
-    if (!p->ns_per_page) {
+    /* In debt it is looked at even when it has long been quiet. */
+    if (!p->ns_per_page && (allow_pages >= 0 || !p->debt_run_ns)) {
         return 0;
     }
     if (allow_pages <= 0) {

@@ -17,7 +17,16 @@
 #define ITERATIONS_MAX 500
 
 /* The sender looks after so long whether it is over: QEMU's MAX_WAIT. */
-#define TURN_NS 50000000LL
+#define TURN_MS 50
+
+/* A shorter pause takes less than a sixth of the time. */
+#define PAUSE_MIN_NS (TURN_MS * 1000000LL / 5)
+
+/*
+ * Pauses do not make the budget smaller than by so many times: when devices
+ * dirty too much in them, vCPUs that stand still would be no help.
+ */
+#define PAUSE_MOST 16
 
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365 * 24 * 3600)
@@ -57,17 +66,19 @@ bool dirty_target_needs_throttle(const DirtyIteration *it)
  * How much may be dirtied with such pauses, all in all?
  *
  *   x = 3/4 * B * u / (u + t)
+ *
+ * A rate times milliseconds fits into 64 bits.
  */
 static uint64_t target_with_pauses_pps(const DirtyIteration *it)
 {
-    return it->pause_ns ? (double)it->link_pps * TURN_NS * 0.75 /
-                          (TURN_NS + it->pause_ns) : it->link_pps;
+    uint64_t pause_ms = it->pause_ns / 1000000;
+
+    if (it->pause_ns < PAUSE_MIN_NS) {
+        return it->link_pps;
+    }
+    return it->link_pps / 4 * 3 * TURN_MS / (TURN_MS + pause_ms);
 }
 
-/*
- * If devices alone dirty too much in pauses, slowing vCPUs more than the link
- * requires would not help.
- */
 uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
 {
     uint64_t budget_pps, with_pauses_pps;
@@ -77,8 +88,8 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
     }
     budget_pps = (it->link_pps - device_pps) * it->threshold_percent / 100;
     with_pauses_pps = target_with_pauses_pps(it);
-    return with_pauses_pps > device_pps ?
-           MIN(budget_pps, with_pauses_pps - device_pps) : budget_pps;
+    with_pauses_pps -= MIN(with_pauses_pps, device_pps);
+    return MIN(budget_pps, MAX(with_pauses_pps, budget_pps / PAUSE_MOST));
 }
 
 int64_t dirty_target_expected_ns(const DirtyIteration *it)

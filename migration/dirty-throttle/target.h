@@ -24,7 +24,7 @@ typedef struct DirtyIteration {
     uint64_t link_pps;
     /* what can be sent within the downtime limit */
     uint64_t switchover_pages;
-    /* for how long of an iteration nothing is sent, as syncs take their time */
+    /* for how long in an iteration nothing is sent, because of its sync */
     int64_t pause_ns;
     /*
      * throttle-trigger-threshold: how much of what is sent may be dirtied
@@ -70,7 +70,8 @@ uint64_t dirty_target_may_leave(const DirtyIteration *it);
  *   x < B * u / (u + t)
  *
  * If there are terabytes to be synced, that is less than f * B, and then vCPUs
- * get three quarters of it.
+ * get three quarters of it, less what devices dirty; but no less than a
+ * sixteenth of what they would get without pauses.
  *
  * @it: its rate of the link, threshold and pause, which is t, count
  * @device_pps: what devices dirty

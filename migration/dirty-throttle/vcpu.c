@@ -147,7 +147,7 @@ int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns)
 int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
                           int64_t now_ns)
 {
-    int64_t awake_pages;
+    int64_t allow_pages;
 
     v->paid_ns += paid_ns;
     if (kicked) {
@@ -173,9 +173,13 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     dirty_pace_ran(&v->pace, v->run_ns, v->run_pages);
     v->run_from_ns = now_ns;
     v->run_pages = 0;
-    awake_pages = dirty_pages_since(v->awake_pages, v->fresh_pages);
-    return dirty_pace_look_ns(&v->pace,
-                              MAX(vcpu_allowance(v, now_ns), awake_pages));
+    allow_pages = vcpu_allowance(v, now_ns);
+    if (v->fresh_pages < v->awake_pages) {
+        int64_t awake_pages = v->awake_pages - v->fresh_pages;
+
+        allow_pages = MAX(allow_pages, awake_pages);
+    }
+    return dirty_pace_look_ns(&v->pace, allow_pages);
 }
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)

@@ -393,6 +393,36 @@ static void test_pauses(void)
     g_assert_cmpuint(m.engine.budget_pps, ==, LINK_PPS / 2);
 }
 
+/*
+ * A burst that is half of what may be left is looked at, but not taken for the
+ * rate: this writer dirties less than the budget.
+ */
+static void test_urgent_burst(void)
+{
+    Model m = { .vcpu_pps = LINK_PPS * 4 / 10, .link_pps = LINK_PPS };
+    DirtyEngine *e = &m.engine;
+
+    model_begin(&m);
+    while (e->phase != DIRTY_PHASE_WATCHING) {
+        model_step(&m);
+    }
+    /* two fifths of the iteration are over, and it has dirtied its part */
+    m.now_ns = e->iteration_ns + e->iteration.begin_pages * 2 * S / LINK_PPS / 5;
+    m.remaining_pages = e->iteration.begin_pages * 3 / 5;
+    model_window(&m);
+    m.vcpus.dirtied_pages = e->iteration_dirtied_pages +
+                            e->iteration.begin_pages * 15 / 100;
+    m.now_ns += DIRTY_LINK_SPAN_NS;
+    model_decide(&m);
+    g_assert_cmpint(e->phase, ==, DIRTY_PHASE_WATCHING);
+    m.now_ns += DIRTY_LOOK_MAX_NS;
+    m.vcpus.dirtied_pages = e->iteration_dirtied_pages +
+                            e->iteration.begin_pages * 26 / 100;
+    g_assert_true(dirty_engine_urgent(e, &m.vcpus));
+    model_decide(&m);
+    g_assert_cmpint(e->phase, ==, DIRTY_PHASE_THROTTLING);
+}
+
 static void test_devices_take_their_part(void)
 {
     Model m = { .vcpu_pps = 2 * LINK_PPS, .link_pps = LINK_PPS,
@@ -1277,6 +1307,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/converges", test_converges_by_itself);
     g_test_add_func("/dirty-engine/link/follows", test_budget_follows_the_link);
     g_test_add_func("/dirty-engine/pauses", test_pauses);
+    g_test_add_func("/dirty-engine/urgent-burst", test_urgent_burst);
     g_test_add_func("/dirty-engine/quiet-while-throttled",
                     test_quiet_while_throttled);
     g_test_add_func("/dirty-engine/link/stuck", test_link_is_stuck);

@@ -57,6 +57,8 @@ char *figures_judge(const Scenario *scenario, const SimFigures *f)
           f->least_share * 100, e->share_percent);
     judge(wrong, f->stall_ms <= e->stall_ms, "a stall lasts %.1f ms, not %.0f",
           f->stall_ms, e->stall_ms);
+    judge(wrong, !strcmp(f->engine.reason, e->reason ?: ""),
+          "the reason is '%s', not '%s'", f->engine.reason, e->reason ?: "");
     judge(wrong, !f->engine.flaps, "the phase flaps");
     judge(wrong, f->engine.vcpu_bytes <= VCPU_MAX_BYTES,
           "a vCPU needs %zu bytes, not %d", f->engine.vcpu_bytes,

@@ -314,7 +314,7 @@ static void engine_wake(Sim *s, int64_t now_ns)
         }
         owed_ns = dirty_vcpu_penalty_ns(&e->vcpus[i].v, now_ns);
         if (s->now_ns + owed_ns < v->wake_ns - WAKE_MIN_NS) {
-            guest_wake_at(v, s->now_ns);
+            guest_wake_at(v, s->now_ns + owed_ns);
         }
     }
 }

@@ -271,6 +271,7 @@ static bool scenario_load_machine(Scenario *s, GKeyFile *file, GError **error)
 static bool scenario_load_expected(Scenario *s, GKeyFile *file,
                                    GError **error)
 {
+    static const char *const words[] = { "reason", NULL };
     SimExpected *e = &s->expected;
     const Key keys[] = {
         { "converges", .flag = &e->converges },
@@ -281,7 +282,8 @@ static bool scenario_load_expected(Scenario *s, GKeyFile *file,
         { }
     };
 
-    return scenario_group(file, "expected", keys, NULL, error);
+    e->reason = g_key_file_get_string(file, "expected", "reason", NULL);
+    return scenario_group(file, "expected", keys, words, error);
 }
 
 static bool scenario_load_actor(Scenario *s, GKeyFile *file, const char *group,
@@ -459,6 +461,7 @@ void scenario_free(Scenario *s)
     g_array_free(s->actors, true);
     g_array_free(s->link_changes, true);
     g_array_free(s->clock_jumps, true);
+    g_free(s->expected.reason);
     g_free(s->title);
     g_free(s->name);
     g_free(s);

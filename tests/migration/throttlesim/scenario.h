@@ -68,6 +68,8 @@ typedef struct SimExpected {
     double reader_percent;
     double share_percent;
     double stall_ms;
+    /* why slowing vCPUs does not help, as of the end; NULL: it does */
+    char *reason;
 } SimExpected;
 
 typedef struct Scenario {

@@ -132,7 +132,8 @@ def wrong(program: str, scenario: Scenario) -> str | None:
         return None
     said = re.search("^# (.*)", done.stdout, re.MULTILINE)
     # A scenario that is no scenario any more fails otherwise
-    return re.sub("[0-9.]+", "N", said[1]) if said else done.stderr
+    return (re.sub("[0-9.]+", "N", said[1]) if said else
+            done.stderr or "exit status %d" % done.returncode)
 
 
 def _shorter(scenario: Scenario) -> list[Scenario]:

@@ -25,17 +25,16 @@
 /* Pages in a GiB */
 #define GIB_PAGES 262144.0
 
-static int64_t sender_sync(Sim *s)
+/* Until it is over, nothing is sent, and the guest goes on. */
+static void sender_begin_sync(Sim *s)
 {
     SimSender *m = &s->sender;
-    double found = memory_sync(&s->memory);
 
-    m->iteration++;
+    m->found_pages = memory_sync(&s->memory);
     guest_harvest(s);
-    if (s->policy->synced) {
-        s->policy->synced(s, found);
-    }
-    return s->memory.pages / GIB_PAGES * s->scenario->sync_ns;
+    m->syncing = true;
+    m->synced_ns = s->now_ns + s->memory.pages / GIB_PAGES *
+                               s->scenario->sync_ns;
 }
 
 void sender_init(Sim *s)
@@ -46,8 +45,9 @@ void sender_init(Sim *s)
     m->rand = g_rand_new_with_seed(1);
     m->window_ns = s->now_ns;
     m->iteration = 1;
+    /* All memory is to be sent, so there is no page that was not. */
     if (s->policy->synced) {
-        s->policy->synced(s, s->memory.pages);
+        s->policy->synced(s, 0);
     }
 }
 
@@ -85,7 +85,18 @@ static void sender_check(Sim *s)
     if (s->memory.nr_to_send > m->switchover_pages) {
         return;
     }
-    m->busy_ns = s->now_ns + sender_sync(s);
+    sender_begin_sync(s);
+}
+
+static void sender_end_sync(Sim *s)
+{
+    SimSender *m = &s->sender;
+
+    m->syncing = false;
+    m->iteration++;
+    if (s->policy->synced) {
+        s->policy->synced(s, m->found_pages);
+    }
     if (s->memory.nr_to_send <= m->switchover_pages) {
         sender_complete(s);
     }
@@ -133,7 +144,12 @@ void sender_advance(Sim *s)
     SimSender *m = &s->sender;
     double pages, sent;
 
-    if (m->busy_ns > s->now_ns) {
+    if (m->syncing && s->now_ns >= m->synced_ns) {
+        sender_end_sync(s);
+    }
+    /* A stuck link holds up the thread in the middle of a turn. */
+    if (m->completed || m->syncing ||
+        !scenario_link_pps(s->scenario, s->now_ns)) {
         return;
     }
     if (sender_window_is_over(s)) {
@@ -146,9 +162,12 @@ void sender_advance(Sim *s)
             s->policy->progress(s);
         }
         sender_check(s);
+        if (m->syncing && s->now_ns >= m->synced_ns) {
+            sender_end_sync(s);
+        }
         m->turn_ns = s->now_ns + TURN_NS;
     }
-    if (m->completed || m->busy_ns > s->now_ns) {
+    if (m->completed || m->syncing) {
         return;
     }
     m->part += pages;

@@ -107,8 +107,10 @@ typedef struct SimSender {
     double window_pages;
     /* when the turn is over, and it is looked up whether the iteration is */
     int64_t turn_ns;
-    /* the sender is busy with a sync until then */
-    int64_t busy_ns;
+    /* a sync is under way, until then, and has found what was not to be sent */
+    bool syncing;
+    int64_t synced_ns;
+    double found_pages;
     double sent_pages;
     /* what the link has carried of a page */
     double part;
