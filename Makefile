@@ -144,9 +144,8 @@ check-series: series
 
 clean:
 	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
-	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz build/sim \
-	    build/sim-engine \
-	    build/stress-guest build/check build/chaos build/guestperf-short \
+	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz \
+	    build/sim build/sim-engine build/stress-guest build/check build/chaos build/guestperf-short \
 	    build/nested build/series build/series-tree build/check-series
 
 distclean:

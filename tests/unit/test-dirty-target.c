@@ -77,7 +77,7 @@ static void test_already_too_much(void)
     g_assert_false(dirty_target_needs_throttle(&it));
 }
 
-/* vCPUs get half of what devices leave, and devices leave something. */
+/* Without pauses */
 static uint64_t budget_pps(uint64_t link_pps, unsigned threshold_percent,
                            uint64_t device_pps)
 {
@@ -89,6 +89,7 @@ static uint64_t budget_pps(uint64_t link_pps, unsigned threshold_percent,
     return dirty_target_budget_pps(&it, device_pps);
 }
 
+/* vCPUs get half of what devices leave, and devices leave something. */
 static void test_budget(void)
 {
     g_assert_cmpuint(budget_pps(1000, 50, 0), ==, 500);

@@ -31,7 +31,7 @@ def scenarios() -> list[str]:
 
 
 def title(path: str) -> str:
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)
     parser.read(path)
     return parser["vm"]["title"]
 

@@ -44,6 +44,12 @@ int64_t sim_clock_ns(const Sim *s, int64_t now_ns)
     return now_ns + llround(seconds * SIM_S);
 }
 
+/* Since the migration began */
+static double sim_seconds(int64_t now_ns)
+{
+    return (double)(now_ns - SIM_TICK_NS) / SIM_S;
+}
+
 static double figures_dirtied(const Sim *s)
 {
     double pages = 0;
@@ -96,7 +102,7 @@ static void timeline_print(FILE *file, const Sim *s)
         }
         fprintf(file, "%s,%s,%.2f,%s,%u,%.0f,%.0f,%.0f,%.4f,%.0f,%.0f,%.0f,"
                 "%s\n", sc->name, s->policy->name,
-                (double)(s->now_ns - SIM_TICK_NS) / SIM_S, a->name, a->count,
+                sim_seconds(s->now_ns), a->name, a->count,
                 done, wanted, dirtied, slept_ns / SIM_S,
                 scenario_link_pps(sc, s->now_ns), s->memory.nr_to_send,
                 s->share_pps * s->nr_vcpus,
@@ -145,7 +151,7 @@ static double figures_possible_s(const Sim *s)
     }
     backlog -= link_pps * sc->downtime_ns / SIM_S;
     kept = MIN(kept, link_pps * sc->threshold_percent / 100);
-    return first_s + MAX(backlog, 0) / (link_pps - kept);
+    return kept < link_pps ? first_s + MAX(backlog, 0) / (link_pps - kept) : 0;
 }
 
 static void figures_of_vcpus(const Sim *s, const Before *b, SimFigures *f)
@@ -229,12 +235,11 @@ SimFigures sim_run(const Scenario *scenario, const SimPolicy *policy,
         }
     }
     f.completed = s.sender.completed;
-    f.total_s = (double)(s.sender.completed ? s.sender.total_ns : s.now_ns) /
-                SIM_S;
+    f.total_s = sim_seconds(s.sender.completed ? s.sender.total_ns : s.now_ns);
     f.downtime_ms = (double)s.sender.downtime_ns / SIM_MS;
     f.iterations = s.sender.iteration;
     f.possible_s = figures_possible_s(&s);
-    f.throttled_s = (double)s.throttled_ns / SIM_S;
+    f.throttled_s = s.throttled_ns ? sim_seconds(s.throttled_ns) : 0;
     f.oscillation = figures_variation(b.spans);
     f.engine = policy_engine_state(&s);
     figures_of_vcpus(&s, &b, &f);

@@ -13,7 +13,7 @@
 /* As the stress guest: after a stall it makes up for so much and no more. */
 #define CATCH_UP_NS (10 * SIM_MS)
 
-/* KVM leaves the guest before a ring is full; see facts on dirty rings. */
+/* KVM leaves the guest when there is room for only so many entries. */
 #define RING_RESERVE 64
 
 /* How long a vCPU takes to leave the guest and to enter it */
@@ -304,12 +304,10 @@ static void guest_count(const Sim *s, SimVcpu *v)
 
     v->wanted += wanted;
     if (s->share_pps) {
-        if (!v->fair_wanted) {
-            v->done_unshared = v->done;
-        }
         v->fair_wanted += guest_may_have(s, v, wanted);
-        v->fair_done = v->done - v->done_unshared;
+        v->fair_done += v->done - v->done_before;
     }
+    v->done_before = v->done;
     if (s->now_ns % SIM_S) {
         return;
     }

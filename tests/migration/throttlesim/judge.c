@@ -9,14 +9,15 @@
 #include "qemu/osdep.h"
 #include "figures.h"
 
-/* What the engine may need of memory for each vCPU */
+/* What the engine may need of memory to decide on a vCPU */
 #define VCPU_MAX_BYTES 256
 
 /* What does not count, be the migration ever so short */
 #define SHORT_S 0.2
 
-/* What an iteration takes longer because time goes on in ticks */
+/* What an iteration takes longer because time goes on in ticks; of so many */
 #define ITERATION_S ((double)(2 * SIM_TICK_NS) / SIM_S)
+#define ITERATIONS 20
 
 static void judge(GPtrArray *wrong, bool good, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
@@ -37,8 +38,8 @@ char *figures_judge(const Scenario *scenario, const SimFigures *f)
 {
     const SimExpected *e = &scenario->expected;
     g_autoptr(GPtrArray) wrong = g_ptr_array_new_with_free_func(g_free);
-    double percent = (f->possible_s + SHORT_S + ITERATION_S * f->iterations) /
-                     f->total_s * 100;
+    double ticks_s = ITERATION_S * MIN(f->iterations, ITERATIONS);
+    double percent = (f->possible_s + SHORT_S + ticks_s) / f->total_s * 100;
 
     if (e->converges) {
         judge(wrong, f->completed, "it has not converged after %.1f s",
@@ -49,6 +50,9 @@ char *figures_judge(const Scenario *scenario, const SimFigures *f)
     } else {
         judge(wrong, !f->completed, "it has converged after all");
     }
+    judge(wrong, f->worst_second * 100 >= e->second_percent,
+          "somebody keeps %.1f %% in a second, not %.0f",
+          f->worst_second * 100, e->second_percent);
     judge(wrong, f->reader_kept * 100 >= e->reader_percent,
           "a reader keeps %.1f %%, not %.0f", f->reader_kept * 100,
           e->reader_percent);

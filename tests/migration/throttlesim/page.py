@@ -51,14 +51,15 @@ def _cells(row: Row) -> tuple[str, ...]:
             _percent(row["writer_kept"]), _percent(row["reader_kept"]),
             _percent(row["jain"]), _percent(row["worst_second"]),
             "%.0f ms" % float(row["stall_ms"]), _percent(row["oscillation"]),
-            row["phases"] if row["step_us"] != "0.00" else "-")
+            row["phases"] if row["vcpu_bytes"] != "0" else "-")
 
 
 def _scenario(title: str, rows: Sequence[Row],
               runs: dict[tuple[str, str], SimSeries], detailed: str) -> str:
     name = rows[0]["scenario"]
     named: list[tuple[str, Any]] = [
-        (row["policy"], runs[name, row["policy"]]) for row in rows]
+        (row["policy"], runs[name, row["policy"]]) for row in rows
+        if (name, row["policy"]) in runs]
     pieces = ["<h2>%s</h2>" % html.escape(name),
               "<p>%s</p>" % html.escape(title),
               page.table([HEADS, *map(_cells, rows)]),

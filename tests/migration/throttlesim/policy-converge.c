@@ -100,12 +100,10 @@ static int64_t policy_converge_enter(Sim *s, SimVcpu *v, int64_t slept_ns)
 
 const SimPolicy policy_none = {
     .name = "none",
-    .title = "no throttle",
 };
 
 const SimPolicy policy_converge = {
     .name = "auto-converge",
-    .title = "auto-converge",
     .begin = policy_converge_begin,
     .end = policy_converge_end,
     .synced = policy_converge_synced,

@@ -3,7 +3,7 @@
  *
  * All arithmetic and every decision is the engine's own, of
  * migration/dirty-throttle/.  What is here are the calls that
- * migration/dirty-throttle.c makes, in its order.
+ * migration/dirty-throttle.c makes.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -48,7 +48,6 @@ typedef struct Engine {
     /* without a ring: found by the present iteration, up to now */
     double found_pages;
     double looked_pages;
-    bool unexplained;
     /* on the host's clock */
     int64_t spent_us;
     uint64_t steps;
@@ -182,7 +181,10 @@ static void engine_end(Sim *s)
     g_free(e);
 }
 
-/* It is known how much vCPUs have really dirtied. */
+/*
+ * It is known how much vCPUs have really dirtied.  Here they report all of
+ * that, and more, so that it is always explained.
+ */
 static void engine_correct(Sim *s, int64_t now_ns)
 {
     Engine *e = s->state;
@@ -195,18 +197,18 @@ static void engine_correct(Sim *s, int64_t now_ns)
     }
     explained = dirty_estimate_correct(&e->estimate, reported_pages,
                                        found_pages);
+    g_assert(explained);
     for (unsigned i = 0; i < s->nr_vcpus; i++) {
         DirtyVcpu *v = &e->vcpus[i].v;
 
-        dirty_vcpu_correct(v, explained ? dirty_estimate_share(
-                                              &e->estimate, v->reported_pages)
-                                        : 0, e->estimate.worth, now_ns);
+        dirty_vcpu_correct(v, dirty_estimate_share(&e->estimate,
+                                                   v->reported_pages),
+                           e->estimate.worth, now_ns);
         if (engine_is_alike(e)) {
             dirty_vcpu_keep_awake(v, dirty_estimate_by_time_pps(&e->estimate),
                                   s->scenario->max_throttle_percent);
         }
     }
-    e->unexplained |= !explained;
 }
 
 /* Look ahead: what vCPUs have dirtied since, as the log shows */
@@ -414,12 +416,8 @@ static void engine_synced(Sim *s, uint64_t found_pages)
             for (unsigned i = 0; i < s->nr_vcpus; i++) {
                 dirty_vcpu_keep(&e->vcpus[i].v);
             }
-        } else if (!e->unexplained || engine_is_alike(e)) {
+        } else {
             engine_correct(s, now_ns);
-        }
-        if (e->unexplained && e->e.means.mechanism) {
-            engine_set_decision(s, dirty_engine_unexplained(&e->e, now_ns),
-                                now_ns);
         }
     }
     vcpus = engine_sample(s, now_ns);
@@ -473,18 +471,15 @@ PolicyEngineState policy_engine_state(const Sim *s)
 
 const SimPolicy policy_quota = {
     .name = "dirty-quota",
-    .title = "dirty-quota",
     POLICY_ENGINE(engine_begin_quota),
 };
 
 const SimPolicy policy_limit = {
     .name = "dirty-limit",
-    .title = "dirty-limit",
     POLICY_ENGINE(engine_begin_limit),
 };
 
 const SimPolicy policy_limit_and_quota = {
     .name = "limit-and-quota",
-    .title = "dirty-limit and dirty-quota",
     POLICY_ENGINE(engine_begin_both),
 };

@@ -104,7 +104,6 @@ static int64_t equal_enter(Sim *s, SimVcpu *v, int64_t slept_ns)
 
 const SimPolicy policy_equal = {
     .name = "equal-quota",
-    .title = "dirty quota of 2022, without a pool",
     .begin = equal_begin,
     .end = equal_end,
     .progress = equal_progress,

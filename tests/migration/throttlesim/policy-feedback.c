@@ -127,7 +127,6 @@ static int64_t feedback_leave(Sim *s, SimVcpu *v, bool full)
 
 const SimPolicy policy_feedback = {
     .name = "feedback",
-    .title = "dirty-limit of QEMU 8.1 to 10.x",
     .begin = feedback_begin,
     .end = feedback_end,
     .synced = feedback_synced,

@@ -176,8 +176,8 @@ static bool scenario_changes(GKeyFile *file, const char *group,
         SimChange change;
 
         if (!two[0] || !two[1] || !scenario_number(two[0], &seconds) ||
-            !scenario_number(two[1], &value) || seconds < 0 || value < min ||
-            value > max) {
+            !scenario_number(two[1], &value) || seconds < 0 ||
+            seconds > 1e6 || value < min || value > max) {
             return scenario_fail(error, group, key, "'%s' is not SECONDS:VALUE"
                                  " with a value from %g to %g", *part, min,
                                  max);
@@ -216,7 +216,7 @@ static bool scenario_load_vm(Scenario *s, GKeyFile *file, GError **error)
     s->mechanism = mechanism;
     s->ring_pages = mechanism == SIM_MECHANISM_RING ? ring_pages : 0;
     s->title = g_key_file_get_string(file, "vm", "title", NULL);
-    return s->title || scenario_fail(error, "vm", "title", "is missing");
+    return true;
 }
 
 static bool scenario_load_link(Scenario *s, GKeyFile *file, GError **error)
@@ -231,8 +231,7 @@ static bool scenario_load_link(Scenario *s, GKeyFile *file, GError **error)
 
     return scenario_group(file, "link", keys, words, error) &&
            scenario_changes(file, "link", "changes", 0, 1e6, s->link_changes,
-                            error) &&
-           (s->link_bps || scenario_fail(error, "link", "mib", "is missing"));
+                            error);
 }
 
 static bool scenario_load_migration(Scenario *s, GKeyFile *file,
@@ -276,6 +275,7 @@ static bool scenario_load_expected(Scenario *s, GKeyFile *file,
     const Key keys[] = {
         { "converges", .flag = &e->converges },
         { "percent", 0, 100, 1, .real = &e->percent },
+        { "second-percent", 0, 100, 1, .real = &e->second_percent },
         { "reader-percent", 0, 100, 1, .real = &e->reader_percent },
         { "share-percent", 0, 100, 1, .real = &e->share_percent },
         { "stall-ms", 0, 1e6, 1, .real = &e->stall_ms },

@@ -67,6 +67,8 @@ typedef struct SimExpected {
     /* the least that readers keep, and that anybody gets of the fair share */
     double reader_percent;
     double share_percent;
+    /* and that anybody keeps in any second */
+    double second_percent;
     double stall_ms;
     /* why slowing vCPUs does not help, as of the end; NULL: it does */
     char *reason;

@@ -43,6 +43,9 @@ PAGES_PER_MIB = 256
 
 MOST_KINDS = 3
 
+# Most take milliseconds
+TIMEOUT_SECONDS = 300
+
 
 def _log(rand: random.Random, low: float, high: float) -> float:
     """As many between 1 and 10 as between 10 and 100"""
@@ -125,9 +128,13 @@ def wrong(program: str, scenario: Scenario) -> str | None:
                                      encoding="utf-8") as file:
         file.write(text(scenario))
         file.flush()
-        done = subprocess.run([program, "--tap", file.name], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              check=False)
+        try:
+            done = subprocess.run([program, "--tap", file.name], text=True,
+                                  stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, check=False,
+                                  timeout=TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it takes longer than %d s" % TIMEOUT_SECONDS
     if not done.returncode:
         return None
     said = re.search("^# (.*)", done.stdout, re.MULTILINE)

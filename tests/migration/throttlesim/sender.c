@@ -7,7 +7,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <math.h>
 #include "sim.h"
 
 /* The sender keeps to its limit in windows of this length. */
@@ -25,6 +24,11 @@
 /* Pages in a GiB */
 #define GIB_PAGES 262144.0
 
+static int64_t sender_sync_ns(const Sim *s)
+{
+    return s->memory.pages / GIB_PAGES * s->scenario->sync_ns;
+}
+
 /* Until it is over, nothing is sent, and the guest goes on. */
 static void sender_begin_sync(Sim *s)
 {
@@ -33,8 +37,7 @@ static void sender_begin_sync(Sim *s)
     m->found_pages = memory_sync(&s->memory);
     guest_harvest(s);
     m->syncing = true;
-    m->synced_ns = s->now_ns + s->memory.pages / GIB_PAGES *
-                               s->scenario->sync_ns;
+    m->synced_ns = s->now_ns + sender_sync_ns(s);
 }
 
 void sender_init(Sim *s)
@@ -60,7 +63,10 @@ static double sender_link_pages(Sim *s)
            (1 - (jitter ? g_rand_double_range(s->sender.rand, 0, jitter) : 0));
 }
 
-/* Nothing is left that cannot be sent while the guest stands still. */
+/*
+ * The guest stands still.  One more sync finds what was dirtied in the one
+ * before, and then all that is left is sent.
+ */
 static void sender_complete(Sim *s)
 {
     SimSender *m = &s->sender;
@@ -69,7 +75,9 @@ static void sender_complete(Sim *s)
     if (s->scenario->link_capped) {
         pps = MAX(pps, UNCAPPED_PPS);
     }
-    m->downtime_ns = SWITCHOVER_NS + s->memory.nr_to_send / pps * SIM_S;
+    memory_sync(&s->memory);
+    m->downtime_ns = SWITCHOVER_NS + sender_sync_ns(s) +
+                     s->memory.nr_to_send / pps * SIM_S;
     m->completed = true;
     m->total_ns = s->now_ns + m->downtime_ns;
 }

@@ -65,19 +65,16 @@ typedef struct SimVcpu {
     double second_done;
     /* the least part of what it wanted that it did in a second */
     double worst_second;
-    /*
-     * What it wanted within its fair share, while there were shares, and did;
-     * and what it had done before
-     */
+    /* while there were shares: what it wanted within its own, and did */
     double fair_wanted;
     double fair_done;
-    double done_unshared;
+    /* as of the last tick */
+    double done_before;
 } SimVcpu;
 
 /* Who slows vCPUs down.  Each function may be NULL. */
 typedef struct SimPolicy {
     const char *name;
-    const char *title;
     /* A migration begins; the policy may have a state */
     void (*begin)(Sim *s);
     void (*end)(Sim *s);

@@ -194,6 +194,7 @@ static void test_errors(void)
     } wrong[] = {
         { "", "0 vCPUs; there are 1 to" },
         { "[vcpus w]\nset-mib = 1\n", "[link] mib: is missing" },
+        { "[link]\nmib = 1\nchanges = 1e300:5\n", "is not SECONDS:VALUE" },
         { "[link]\nmib = 1\n[vcpus w]\nset-mib = 1\n",
           "[vm] title: is missing" },
         { "[vm]\ntitle = t\nram = 1\n", "[vm] ram: no such key; there are" },
