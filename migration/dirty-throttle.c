@@ -438,6 +438,7 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     DirtyVcpuSample vcpus;
     DirtyDecision decision;
     int64_t period_ns = DECIDE_NS;
+    bool due;
 
     if (!m->active) {
         return;
@@ -445,8 +446,12 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     if (e->means.share) {
         period_ns = MIN(period_ns, throttle_interval_ns());
     }
+    due = now_ns - e->decided_ns >= period_ns;
+    if (!due && !dirty_engine_watches(e)) {
+        return;
+    }
     vcpus = throttle_sample_vcpus(t);
-    if (now_ns - e->decided_ns < period_ns && !dirty_engine_urgent(e, &vcpus)) {
+    if (!due && !dirty_engine_urgent(e, &vcpus)) {
         return;
     }
     decision = dirty_engine_decide(e, &vcpus,
@@ -620,11 +625,27 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
     }
 }
 
-/* One step.  Returns: when the next one is due, in milliseconds from now */
-static int throttle_step(DirtyThrottle *t)
+/*
+ * When the next step is due, in milliseconds from now.  Called with t->lock
+ * held, which is given up by waiting only: a sync that came before is seen, and
+ * one that comes later wakes the thread.
+ */
+static int throttle_next_ms(DirtyThrottle *t, bool was_in_service)
 {
-    bool in_service = dirty_throttle_in_service(), new_epoch, ahead, shorter;
-    bool watching;
+    bool watching = t->migration.active &&
+                    dirty_engine_watches(&t->migration.engine);
+
+    if (!dirty_throttle_in_service()) {
+        return (watching ? DIRTY_LOOK_MAX_NS : DECIDE_NS) / SCALE_MS;
+    }
+    /* Soon at first, so that no writer gets far ahead of its limit. */
+    return was_in_service ? DIRTY_LOOK_MAX_NS / SCALE_MS : 1;
+}
+
+/* One step, as the head of this file has it */
+static void throttle_step(DirtyThrottle *t)
+{
+    bool new_epoch, ahead, shorter;
     uint64_t iteration;
     int64_t now_ns;
 
@@ -641,8 +662,6 @@ static int throttle_step(DirtyThrottle *t)
             t->epoch_ns = now_ns;
         }
         iteration = t->migration.engine.iteration.number;
-        watching = t->migration.active && iteration > 1 &&
-                   t->migration.engine.phase <= DIRTY_PHASE_WATCHING;
         ahead = throttle_is_alike(t) && iteration &&
                 now_ns >= t->look_ahead_ns;
     }
@@ -662,11 +681,6 @@ static int throttle_step(DirtyThrottle *t)
     if (ahead) {
         throttle_look_ahead(t, iteration);
     }
-    if (!dirty_throttle_in_service()) {
-        return (watching ? DIRTY_LOOK_MAX_NS : DECIDE_NS) / SCALE_MS;
-    }
-    /* Soon at first, so that no writer gets far ahead of its limit. */
-    return in_service ? DIRTY_LOOK_MAX_NS / SCALE_MS : 1;
 }
 
 static void *throttle_thread(void *opaque)
@@ -676,7 +690,7 @@ static void *throttle_thread(void *opaque)
     rcu_register_thread();
     qemu_mutex_lock(&t->lock);
     while (true) {
-        int next_ms;
+        bool was_in_service;
 
         if (!throttle_has_work(t)) {
             /* Work that comes meanwhile makes the next step look again. */
@@ -690,9 +704,11 @@ static void *throttle_thread(void *opaque)
             t->epoch_ns = throttle_now_ns() - EPOCH_NS;
         }
         qemu_mutex_unlock(&t->lock);
-        next_ms = throttle_step(t);
+        was_in_service = dirty_throttle_in_service();
+        throttle_step(t);
         qemu_mutex_lock(&t->lock);
-        qemu_cond_timedwait(&t->wake, &t->lock, next_ms);
+        qemu_cond_timedwait(&t->wake, &t->lock,
+                            throttle_next_ms(t, was_in_service));
     }
     return NULL;
 }

@@ -78,10 +78,13 @@ uint64_t dirty_pages_rate_pps(uint64_t pages, int64_t ns)
 /* What exceeds a burst is left for the pool. */
 static void account_cut_savings(DirtyAccount *a)
 {
-    /* At least one page, else a slow rate could never be in credit. */
-    int64_t burst_pages = MAX(dirty_rate_pages(a->rate_pps, DIRTY_BURST_NS),
-                              1);
+    int64_t burst_pages;
 
+    /* At least one page, else a slow rate could never be in credit. */
+    if (a->balance_pages <= 1) {
+        return;
+    }
+    burst_pages = MAX(dirty_rate_pages(a->rate_pps, DIRTY_BURST_NS), 1);
     if (a->balance_pages > burst_pages) {
         a->left_pages += a->balance_pages - burst_pages;
         a->left_pages = MIN(a->left_pages, BALANCE_MAX_PAGES);

@@ -27,9 +27,12 @@
  *
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
- *            f * what this one began with                          (target.c)
- *   budget   f * (B - d), for all vCPUs together; less if t is so long that
- *            more would be dirtied in the end than sent            (target.c)
+ *            f * what this one began with; or in the end, r > c    (target.c)
+ *   c        what the link carries in the end: B, or less if t is long
+ *                                                                  (target.c)
+ *   budget   f * (B - d), for all vCPUs together; less if c requires it, and in
+ *            an iteration in which too much has been dirtied already, to make
+ *            up for that                                           (target.c)
  *   share    budget / number of vCPUs, earned by each as time passes (pool.c)
  *   pool     what a vCPU earns and does not need; every 10 ms it pays for
  *            those who are in debt                                   (pool.c)
@@ -46,13 +49,13 @@
  *   WATCHING      need                                     -> THROTTLING
  *                 need, and a reason that is still known   -> CANNOT_HELP
  *   THROTTLING    a reason                                 -> CANNOT_HELP
- *                 no need, and no penalty for 1 s, nor in
+ *                 no need, and no penalty for 2 s, nor in
  *                 the whole iteration before this one      -> WATCHING
  *   CANNOT_HELP   relief                                   -> THROTTLING
  *                 no need, with DEVICES, and auto-converge
  *                 does not hide it                         -> WATCHING
  *
- *   reason  DEVICES: d > 0.9 * B, at a sync.  FLOOR: for 1 s some vCPUs have
+ *   reason  DEVICES: d > 0.9 * c, at a sync.  FLOOR: for 1 s some vCPUs have
  *           been as slow as they can get, and r >= B.  MECHANISM: nothing
  *           tells who dirties memory, from the beginning to the end.
  *           UNEXPLAINED: what tells so turned out not to, at a sync; to the
@@ -61,7 +64,7 @@
  *           alike.  Then each is charged for the time that it runs, at what
  *           all of them dirty in that time, and there is no limit, nor
  *           auto-converge with FLOOR: it could not do more.   (estimate.c)
- *   relief  B is twice what was dirtied when the reason was found; or a whole
+ *   relief  c is twice what was dirtied when the reason was found; or a whole
  *           iteration, without auto-converge, did not show the reason.
  *
  *                limit             share     auto-converge
@@ -93,6 +96,19 @@
  * once.
  */
 #define RELIEF_FACTOR 2
+
+/*
+ * Throttling goes on for so long after the last penalty.  A guest that is quiet
+ * only while it is slowed down makes it begin and end that often: less than one
+ * change a second.
+ */
+#define QUIET_NS (2 * DIRTY_SETTLE_NS)
+
+/*
+ * The link is stuck, or a sync takes its time, if it is longer ago that the
+ * sender got on; see link.h.
+ */
+#define STUCK_NS 200000000LL
 
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
@@ -170,8 +186,9 @@ DirtyDecision dirty_engine_unexplained(DirtyEngine *e, int64_t now_ns)
  */
 static void engine_review(DirtyEngine *e, const DirtyVcpuSample *vcpus)
 {
-    bool alone = e->link.pps && e->device_pps >
-                                e->link.pps * DEVICES_ALONE_PERCENT / 100;
+    uint64_t carried_pps = dirty_target_carried_pps(&e->iteration);
+    bool alone = carried_pps && e->device_pps >
+                                carried_pps * DEVICES_ALONE_PERCENT / 100;
 
     if (vcpus->converging) {
         return;
@@ -212,6 +229,9 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
     uint64_t found = dirty_engine_found(e, to_send_pages);
     int64_t took_ns = now_ns - e->iteration_ns;
 
+    if (iteration > 1) {
+        engine_measure_pause(e, now_ns);
+    }
     if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
         uint64_t by_devices = dirty_pages_since(found, by_vcpus);
         uint64_t pps = dirty_pages_rate_pps(by_devices, took_ns);
@@ -219,9 +239,6 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
         e->device_pps = MIN(pps, e->device_latest_pps);
         e->device_latest_pps = pps;
         engine_review(e, vcpus);
-    }
-    if (iteration > 1) {
-        engine_measure_pause(e, now_ns);
     }
     e->last_iteration_ns = e->iteration_ns;
     e->iteration_ns = now_ns;
@@ -314,7 +331,7 @@ static bool engine_hides_load(const DirtyEngine *e,
     switch (e->phase) {
     case DIRTY_PHASE_THROTTLING:
         change_ns = MAX(e->paid_change_ns, e->phase_ns);
-        return now_ns - change_ns < DIRTY_SETTLE_NS ||
+        return now_ns - change_ns < QUIET_NS ||
                change_ns > e->last_iteration_ns;
     case DIRTY_PHASE_CANNOT_HELP:
         return vcpus->converging || e->decision.reason == DIRTY_REASON_FLOOR;
@@ -357,7 +374,8 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
                                       const DirtyVcpuSample *vcpus,
                                       int64_t now_ns)
 {
-    if (e->link.pps / RELIEF_FACTOR >= e->helpless_pps) {
+    if (dirty_target_carried_pps(&e->iteration) / RELIEF_FACTOR >=
+        e->helpless_pps) {
         e->devices_alone = false;
         e->floor_in_vain = false;
     }
@@ -371,9 +389,20 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
     return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
 }
 
+/* While nothing is sent, what is dirtied does not make the budget smaller. */
+static uint64_t engine_budget_pps(const DirtyEngine *e, int64_t now_ns)
+{
+    DirtyIteration it = e->iteration;
+
+    if (now_ns - e->progress_ns >= STUCK_NS) {
+        it.dirtied_pages = 0;
+    }
+    return dirty_target_budget_pps(&it, e->device_pps);
+}
+
 bool dirty_engine_urgent(const DirtyEngine *e, const DirtyVcpuSample *vcpus)
 {
-    return e->iteration.number > 1 && e->phase <= DIRTY_PHASE_WATCHING &&
+    return dirty_engine_watches(e) &&
            dirty_pages_since(vcpus->dirtied_pages, e->iteration_dirtied_pages) >
            dirty_target_may_leave(&e->iteration) / 2;
 }
@@ -409,7 +438,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                         MAX(now_ns - e->iteration_ns, 0));
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
-    e->budget_pps = dirty_target_budget_pps(it, e->device_pps);
+    e->budget_pps = engine_budget_pps(e, now_ns);
     if (vcpus->paid_ns != e->paid_ns) {
         e->paid_ns = vcpus->paid_ns;
         e->paid_change_ns = now_ns;

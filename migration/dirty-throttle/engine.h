@@ -209,6 +209,12 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            uint64_t remaining_pages, uint64_t switchover_pages,
                            int64_t window, int64_t now_ns);
 
+/* Nothing is throttled, but it may be urgent to do so. */
+static inline bool dirty_engine_watches(const DirtyEngine *e)
+{
+    return e->iteration.number > 1 && e->phase <= DIRTY_PHASE_WATCHING;
+}
+
 /**
  * dirty_engine_urgent: is it time to decide, however short ago that was?
  *

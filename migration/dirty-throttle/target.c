@@ -28,6 +28,16 @@
  */
 #define PAUSE_MOST 16
 
+/*
+ * An iteration that is going to leave more than so many times what it may makes
+ * the budget smaller.  A few percent more is common, and costs the migration
+ * less than vCPUs.
+ */
+#define LEFT_MOST 1.25
+
+/* And so many times smaller at most, because vCPUs are to get on. */
+#define LEFT_LEAST 2
+
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365 * 24 * 3600)
 
@@ -54,29 +64,56 @@ uint64_t dirty_target_may_leave(const DirtyIteration *it)
                it->begin_pages / 100 * it->threshold_percent);
 }
 
-bool dirty_target_needs_throttle(const DirtyIteration *it)
-{
-    if (it->number < 2 || !it->link_pps) {
-        return false;
-    }
-    return target_leaves_more(it, dirty_target_may_leave(it));
-}
-
-/*
- * How much may be dirtied with such pauses, all in all?
- *
- *   x = 3/4 * B * u / (u + t)
- *
- * A rate times milliseconds fits into 64 bits.
- */
-static uint64_t target_with_pauses_pps(const DirtyIteration *it)
+/* A rate times milliseconds fits into 64 bits. */
+uint64_t dirty_target_carried_pps(const DirtyIteration *it)
 {
     uint64_t pause_ms = it->pause_ns / 1000000;
 
     if (it->pause_ns < PAUSE_MIN_NS) {
         return it->link_pps;
     }
-    return it->link_pps / 4 * 3 * TURN_MS / (TURN_MS + pause_ms);
+    return it->link_pps * TURN_MS / (TURN_MS + pause_ms);
+}
+
+/* The sender syncs after each turn.  Is more dirtied until then than sent? */
+static bool target_syncs_in_vain(const DirtyIteration *it)
+{
+    return it->begin_pages / 2 < it->switchover_pages &&
+           it->pause_ns >= PAUSE_MIN_NS &&
+           it->dirty_pps > dirty_target_carried_pps(it);
+}
+
+bool dirty_target_needs_throttle(const DirtyIteration *it)
+{
+    if (it->number < 2 || !it->link_pps) {
+        return false;
+    }
+    return target_leaves_more(it, dirty_target_may_leave(it)) ||
+           target_syncs_in_vain(it);
+}
+
+/* How much may be dirtied with such pauses, all in all? */
+static uint64_t target_with_pauses_pps(const DirtyIteration *it)
+{
+    uint64_t carried_pps = dirty_target_carried_pps(it);
+
+    return it->pause_ns < PAUSE_MIN_NS ? carried_pps : carried_pps * 3 / 4;
+}
+
+/* See target.h.  Returns: @budget_pps, or less, down to half of it */
+static uint64_t target_left_pps(const DirtyIteration *it, uint64_t budget_pps,
+                                uint64_t device_pps)
+{
+    double part = (double)(budget_pps + device_pps) / it->link_pps;
+    double may_leave = MAX(it->switchover_pages,
+                           part * it->begin_pages) * LEFT_MOST;
+    double seconds = (double)it->remaining_pages / it->link_pps;
+    double pages = may_leave - it->dirtied_pages - device_pps * seconds;
+
+    if (pages >= budget_pps * seconds) {
+        return budget_pps;
+    }
+    return MAX(pages / seconds, budget_pps / LEFT_LEAST);
 }
 
 uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
@@ -89,7 +126,9 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
     budget_pps = (it->link_pps - device_pps) * it->threshold_percent / 100;
     with_pauses_pps = target_with_pauses_pps(it);
     with_pauses_pps -= MIN(with_pauses_pps, device_pps);
-    return MIN(budget_pps, MAX(with_pauses_pps, budget_pps / PAUSE_MOST));
+    budget_pps = MIN(budget_pps,
+                     MAX(with_pauses_pps, budget_pps / PAUSE_MOST));
+    return target_left_pps(it, budget_pps, device_pps);
 }
 
 int64_t dirty_target_expected_ns(const DirtyIteration *it)

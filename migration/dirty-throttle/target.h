@@ -39,7 +39,8 @@ typedef struct DirtyIteration {
  * The first pass sends everything, whatever the guest does, so throttling it
  * costs the guest and gains nothing.  A later iteration is on a good way when
  * what it leaves can be switched over, or is no more than threshold_percent of
- * what it began with: then the iterations shrink to nothing.
+ * what it began with: then the iterations shrink to nothing.  In the end less
+ * must be dirtied than dirty_target_carried_pps().
  *
  * Returns: true if neither is to be expected at the present rates.  A link
  * whose speed is not known yet (0) gives no reason to throttle.
@@ -48,6 +49,20 @@ bool dirty_target_needs_throttle(const DirtyIteration *it);
 
 /* What an iteration may leave to the next one */
 uint64_t dirty_target_may_leave(const DirtyIteration *it);
+
+/**
+ * dirty_target_carried_pps: what the link carries in the end
+ *
+ * In the end iterations get short.  As soon as so little is left that it could
+ * be switched over, the sender syncs after each turn, to know for sure.  In a
+ * turn of u it sends B * u.  With a sync that takes t, and x for all that is
+ * dirtied per second, x * (u + t) is dirtied meanwhile.  So it gets on only if
+ *
+ *   x < B * u / (u + t)
+ *
+ * @it: its rate of the link is B, its pause t
+ */
+uint64_t dirty_target_carried_pps(const DirtyIteration *it);
 
 /**
  * dirty_target_budget_pps: what vCPUs may dirty
@@ -62,18 +77,17 @@ uint64_t dirty_target_may_leave(const DirtyIteration *it);
  * of them: less than n as long as d < B, so that throttling helps up to there
  * and vCPUs never have to stop for devices.
  *
- * In the end iterations get short.  As soon as so little is left that it could
- * be switched over, the sender syncs after each turn, to know for sure.  In a
- * turn of u it sends B * u.  With a sync that takes t, and x for all that is
- * dirtied per second, x * (u + t) is dirtied meanwhile.  So it gets on only if
+ * If there are terabytes to be synced, less than f * B is carried in the end.
+ * Then vCPUs get three quarters of that, less what devices dirty; but no less
+ * than a sixteenth of what they would get without pauses.
  *
- *   x < B * u / (u + t)
+ * Until throttling begins, and until the first penalties bite, vCPUs get ahead:
+ * a hundred of them by some hundred thousand pages in 10 ms.  So with budget w,
+ * an iteration of n pages may leave n * (w + d) / B, or what can be switched
+ * over if that is more, and what it may leave yet is spread over the time that
+ * it takes yet.  That is never more than w, and no less than half of it.
  *
- * If there are terabytes to be synced, that is less than f * B, and then vCPUs
- * get three quarters of it, less what devices dirty; but no less than a
- * sixteenth of what they would get without pauses.
- *
- * @it: its rate of the link, threshold and pause, which is t, count
+ * @it: where it stands
  * @device_pps: what devices dirty
  *
  * Returns: 0 if devices alone dirty as much as the link carries

@@ -138,6 +138,27 @@ static void test_large(void)
     g_assert_false(dirty_target_needs_throttle(&it));
 }
 
+/* With long syncs, in the end, it takes less than the link carries. */
+static void test_syncs_in_vain(void)
+{
+    DirtyIteration it = second_pass;
+
+    it.pause_ns = DIRTY_NS_PER_S / 20;
+    it.dirty_pps = 12150;
+    g_assert_cmpuint(dirty_target_carried_pps(&it), ==, 12207);
+    it.begin_pages = 8000;
+    it.remaining_pages = 100;
+    g_assert_false(dirty_target_needs_throttle(&it));
+    it.dirty_pps = 12250;
+    g_assert_true(dirty_target_needs_throttle(&it));
+    it.pause_ns = 0;
+    g_assert_false(dirty_target_needs_throttle(&it));
+    /* It has not come to that yet. */
+    it.pause_ns = DIRTY_NS_PER_S / 20;
+    it.begin_pages = 100000;
+    g_assert_false(dirty_target_needs_throttle(&it));
+}
+
 /* A time that does not fit into 64 bits is never. */
 static void test_expected_in_no_lifetime(void)
 {
@@ -168,20 +189,77 @@ static void test_budget_with_pauses(void)
         /* A pause that short does no harm. */
         g_assert_true(ms > 20 || pps == 5000);
         g_assert_cmpuint(pps * (50 + ms) / 1000, <, 10000 * 50 / 1000);
-        g_assert_cmpuint((pps + 1) * (50 + ms), >=,
+        g_assert_cmpuint((pps + 2) * (50 + ms), >=,
                          MIN(5000 * (50 + ms), 7500 * 50));
     }
 
     /* Devices have their part, but vCPUs never stop for them. */
     it.pause_ns = DIRTY_NS_PER_S * 7 / 10;
-    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 500);
-    g_assert_cmpuint(dirty_target_budget_pps(&it, 100), ==, 400);
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 499);
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 100), ==, 399);
     g_assert_cmpuint(dirty_target_budget_pps(&it, 400), ==, 300);
     g_assert_cmpuint(dirty_target_budget_pps(&it, 600), ==, 293);
     /* A threshold above three quarters stands without a pause. */
     it.threshold_percent = 90;
     it.pause_ns = DIRTY_NS_PER_S / 1000;
     g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 9000);
+}
+
+/*
+ * An iteration leaves a quarter more than it may, at most.  For that what was
+ * dirtied too much is made up for in the rest of it, unless vCPUs would have to
+ * slow down by more than half.
+ */
+static void test_budget_makes_up(void)
+{
+    for (unsigned ahead = 0; ahead < 3500; ahead += 100) {
+        for (unsigned device = 0; device <= 50; device += 50) {
+            DirtyIteration it = {
+                .begin_pages = 10000,
+                .remaining_pages = 10000,
+                .dirtied_pages = ahead,
+                .link_pps = 1000,
+                .switchover_pages = 10,
+                .threshold_percent = 50,
+            };
+            uint64_t pps = budget_pps(1000, 50, device);
+
+            for (; it.remaining_pages; it.remaining_pages -= 100) {
+                uint64_t now_pps = dirty_target_budget_pps(&it, device);
+
+                g_assert_cmpuint(now_pps, <=, pps);
+                g_assert_cmpuint(now_pps, >=, pps / 2);
+                g_assert_true(ahead > 1000 || now_pps == pps);
+                it.dirtied_pages += (now_pps + device) / 10;
+            }
+            g_assert_cmpuint(it.dirtied_pages, <=,
+                             (pps + device) * 10 * 5 / 4 + 1);
+            g_assert_true(ahead < 1500 || it.dirtied_pages >=
+                                          (pps + device) * 10 * 5 / 4 - 100);
+        }
+    }
+}
+
+/* As little as can be switched over is never too much. */
+static void test_budget_up_to_switchover(void)
+{
+    DirtyIteration it = {
+        .begin_pages = 1000,
+        .remaining_pages = 500,
+        .dirtied_pages = 1500,
+        .link_pps = 1000,
+        .switchover_pages = 2000,
+        .threshold_percent = 50,
+    };
+
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 500);
+    it.dirtied_pages = 2300;
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 400);
+    it.dirtied_pages = 3000;
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 250);
+    /* nothing remains, and no time is left to make up for anything */
+    it.remaining_pages = 0;
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 250);
 }
 
 int main(int argc, char **argv)
@@ -194,7 +272,11 @@ int main(int argc, char **argv)
                     test_not_when_the_rest_can_be_switched_over);
     g_test_add_func("/dirty-target/too-much", test_already_too_much);
     g_test_add_func("/dirty-target/budget", test_budget);
+    g_test_add_func("/dirty-target/makes-up", test_budget_makes_up);
+    g_test_add_func("/dirty-target/up-to-switchover",
+                    test_budget_up_to_switchover);
     g_test_add_func("/dirty-target/pauses", test_budget_with_pauses);
+    g_test_add_func("/dirty-target/in-vain", test_syncs_in_vain);
     g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
     g_test_add_func("/dirty-target/large", test_large);
     g_test_add_func("/dirty-target/no-lifetime", test_expected_in_no_lifetime);
