@@ -131,6 +131,7 @@ def cost_to_guest(run: Prepared, strategy: Strategy, begin: float,
             measure.rate(samples, i), run.before[i])
         figures[name + " worst second %"] = measure.share(
             measure.lowest(samples, i, 1), run.before[i])
+        figures[name + " before, pages/s"] = run.before[i]
     return figures
 
 

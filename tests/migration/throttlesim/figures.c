@@ -128,7 +128,8 @@ static double figures_possible_s(const Sim *s)
         return 0;
     }
     link_pps *= 1 - sc->link_jitter / 2;
-    first_s = s->memory.pages / link_pps;
+    first_s = s->memory.pages / link_pps +
+              (double)sc->zero_pages * sc->zero_ns / SIM_S;
     for (unsigned i = 0; i < sc->actors->len; i++) {
         const SimActor *a = &g_array_index(sc->actors, SimActor, i);
         double pps = (double)SIM_S / (sc->write_ns + sc->fault_ns);

@@ -71,6 +71,7 @@ void guest_init(Sim *s)
     if (rest_pages) {
         memory_add(&s->memory, rest_pages, true);
     }
+    s->memory.zero_pages = sc->zero_pages;
 }
 
 void guest_free(Sim *s)

@@ -34,12 +34,18 @@ static void judge(GPtrArray *wrong, bool good, const char *format, ...)
     va_end(args);
 }
 
+/*
+ * A migration syncs when no more is left than can be switched over.  What is
+ * left then is sent in the next iteration, and dirtied again meanwhile.
+ */
 char *figures_judge(const Scenario *scenario, const SimFigures *f)
 {
     const SimExpected *e = &scenario->expected;
     g_autoptr(GPtrArray) wrong = g_ptr_array_new_with_free_func(g_free);
     double ticks_s = ITERATION_S * MIN(f->iterations, ITERATIONS);
-    double percent = (f->possible_s + SHORT_S + ticks_s) / f->total_s * 100;
+    double switchover_s = (double)scenario->downtime_ns / SIM_S;
+    double percent = (f->possible_s + SHORT_S + ticks_s + switchover_s) /
+                     f->total_s * 100;
 
     if (e->converges) {
         judge(wrong, f->completed, "it has not converged after %.1f s",

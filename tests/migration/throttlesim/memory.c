@@ -86,9 +86,11 @@ void memory_begin(Memory *m)
         }
     }
     m->cleared = g_new0(bool, memory_chunks(m));
-    m->nr_to_send = m->pages;
+    m->nr_zero = m->zero_pages;
+    m->nr_to_send = m->pages + m->nr_zero;
     m->area = m->part = 0;
     m->page = 0;
+    m->at_zeros = false;
 }
 
 /* Until its log is cleared, what is to be sent is dirty in there anyway. */
@@ -230,13 +232,13 @@ double memory_send(Memory *m, double pages)
 {
     /* Once around, and the rest of the part where it began */
     unsigned visits = 1;
-    double sent = 0;
+    double sent = 0, left = m->nr_to_send - m->nr_zero;
 
     for (unsigned i = 0; i < m->areas->len; i++) {
         visits += memory_area(m, i)->nr_parts;
     }
     /* Less than a page is what doubles have lost, or is sent next time. */
-    while (visits && pages - sent >= 1 && m->nr_to_send - sent >= 0.5) {
+    while (visits && !m->at_zeros && pages - sent >= 1 && left - sent >= 0.5) {
         MemoryArea *area = memory_area(m, m->area);
         MemoryPart *part = &area->parts[m->part];
 
@@ -249,17 +251,28 @@ double memory_send(Memory *m, double pages)
         if (++m->part == area->nr_parts) {
             m->part = 0;
             m->area = (m->area + 1) % m->areas->len;
+            m->at_zeros = !m->area && m->nr_zero;
         }
     }
     m->nr_to_send -= sent;
     return sent;
 }
 
+double memory_skip_zeros(Memory *m, double pages)
+{
+    double skipped = m->at_zeros ? MIN(pages, m->nr_zero) : 0;
+
+    m->nr_zero -= skipped;
+    m->nr_to_send -= skipped;
+    m->at_zeros &= m->nr_zero > 0;
+    return skipped;
+}
+
 double memory_sync(Memory *m)
 {
     double found = 0;
 
-    m->nr_to_send = 0;
+    m->nr_to_send = m->nr_zero;
     memset(m->cleared, 0, memory_chunks(m) * sizeof(bool));
     for (unsigned i = 0; i < m->areas->len; i++) {
         MemoryArea *area = memory_area(m, i);

@@ -53,12 +53,17 @@ typedef struct Memory {
     bool ring;
     uint64_t pages;
     double nr_to_send;
+    /* never written, and behind all others; how many are to be sent */
+    uint64_t zero_pages;
+    double nr_zero;
     /* of each chunk: its log was cleared since the last sync */
     bool *cleared;
     /* where the sender goes on */
     unsigned area;
     unsigned part;
     uint64_t page;
+    /* it has come to zero pages */
+    bool at_zeros;
 } Memory;
 
 void memory_init(Memory *m, bool ring);
@@ -95,6 +100,12 @@ double memory_distinct(const MemoryArea *area, double writes);
  * Returns: how many; fewer than @pages if no more are to be sent
  */
 double memory_send(Memory *m, double pages);
+
+/*
+ * Zero pages are looked at, if the sender has come to them.  Returns: how many;
+ * @pages at most
+ */
+double memory_skip_zeros(Memory *m, double pages);
 
 /*
  * What is dirty is to be sent now.  Returns: how many pages were not to be sent

@@ -109,4 +109,5 @@ const SimPolicy policy_converge = {
     .synced = policy_converge_synced,
     .leave = policy_converge_leave,
     .enter = policy_converge_enter,
+    .harvest_waits = true,
 };

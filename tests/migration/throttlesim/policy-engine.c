@@ -53,6 +53,7 @@ typedef struct Engine {
     uint64_t steps;
     unsigned phases;
     int64_t phases_ns[3];
+    bool seen[DIRTY_PHASE_CANNOT_HELP + 1];
     bool flaps;
 } Engine;
 
@@ -227,6 +228,11 @@ static void engine_count_phase(Engine *e, DirtyPhase before, int64_t now_ns)
         return;
     }
     e->phases++;
+    /* To get into a phase for the first time is no flapping. */
+    if (!e->seen[e->e.phase]) {
+        e->seen[e->e.phase] = true;
+        return;
+    }
     /* The times of the latest ones, the oldest first */
     memmove(e->phases_ns, e->phases_ns + 1,
             sizeof(e->phases_ns) - sizeof(e->phases_ns[0]));
@@ -241,10 +247,13 @@ static void engine_decide(Sim *s, int64_t now_ns)
     Engine *e = s->state;
     DirtyPhase before = e->e.phase;
     DirtyVcpuSample vcpus;
+    bool due = now_ns - e->decided_ns >= DECIDE_NS;
 
+    if (!due && !dirty_engine_watches(&e->e)) {
+        return;
+    }
     vcpus = engine_sample(s, now_ns);
-    if (now_ns - e->decided_ns < DECIDE_NS &&
-        !dirty_engine_urgent(&e->e, &vcpus)) {
+    if (!due && !dirty_engine_urgent(&e->e, &vcpus)) {
         return;
     }
     e->decided_ns = now_ns;

@@ -132,4 +132,5 @@ const SimPolicy policy_feedback = {
     .synced = feedback_synced,
     .step = feedback_step,
     .leave = feedback_leave,
+    .harvest_waits = true,
 };

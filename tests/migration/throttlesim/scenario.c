@@ -21,6 +21,7 @@
 #define DEFAULT_GIVE_UP_S 120
 #define DEFAULT_WRITE_NS 260
 #define DEFAULT_FAULT_NS 6800
+#define DEFAULT_ZERO_NS 5000
 #define DEFAULT_KICK_NS 30000
 #define DEFAULT_SYNC_NS 50000
 
@@ -204,6 +205,7 @@ static bool scenario_load_vm(Scenario *s, GKeyFile *file, GError **error)
     int mechanism;
     const Key keys[] = {
         { "ram-mib", 1, 1e9, MIB / SIM_PAGE_BYTES, .count = &s->ram_pages },
+        { "zero-mib", 0, 1e9, MIB / SIM_PAGE_BYTES, .count = &s->zero_pages },
         { "ring", 128, 65536, 1, .count = &ring_pages },
         { }
     };
@@ -255,6 +257,7 @@ static bool scenario_load_machine(Scenario *s, GKeyFile *file, GError **error)
     const Key keys[] = {
         { "write-ns", 1, 1e9, 1, .ns = &s->write_ns },
         { "fault-ns", 1, 1e9, 1, .ns = &s->fault_ns },
+        { "zero-ns", 1, 1e9, 1, .ns = &s->zero_ns },
         { "kick-ns", 0, 1e9, 1, .ns = &s->kick_ns },
         { "sync-us-per-gib", 0, 1e7, 1000, .ns = &s->sync_ns },
         { "cpus", 1, MAX_VCPUS, 1, .number = &s->cpus },
@@ -428,6 +431,7 @@ Scenario *scenario_load(const char *path, GError **error)
         .give_up_ns = DEFAULT_GIVE_UP_S * S,
         .write_ns = DEFAULT_WRITE_NS,
         .fault_ns = DEFAULT_FAULT_NS,
+        .zero_ns = DEFAULT_ZERO_NS,
         .kick_ns = DEFAULT_KICK_NS,
         .sync_ns = DEFAULT_SYNC_NS,
         .expected = {

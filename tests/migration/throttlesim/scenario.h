@@ -83,6 +83,7 @@ typedef struct Scenario {
     uint64_t ring_pages;
     /* memory in use */
     uint64_t ram_pages;
+    uint64_t zero_pages;
 
     /* bytes/s; changes are of this; part of it by which it varies; outages */
     double link_bps;
@@ -102,6 +103,7 @@ typedef struct Scenario {
     /* a write, what it takes longer when it is logged, and a kick */
     int64_t write_ns;
     int64_t fault_ns;
+    int64_t zero_ns;
     int64_t kick_ns;
     /* a sync, for a GiB of memory */
     int64_t sync_ns;

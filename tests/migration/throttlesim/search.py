@@ -31,13 +31,19 @@ Scenario = dict[str, dict[str, str]]
 FIRST_SEED = 1
 
 # A guest does not migrate at all if devices dirty more than nine tenths of
-# what the link carries: then that is no promise
+# what the link carries, in the end in turns of 50 ms with syncs in between:
+# then that is no promise
 DEVICE_PART = 0.6
+TURN_US = 50e3
+SYNC_US_PER_MIB = 50 / 1024
 
 # The slowest that vCPUs can get, in pages/s, in the model; more of them than a
 # link bears at that speed are left to auto-converge, which promises nothing
 FLOOR_PPS = 200
 FLOOR_PART = 0.4
+
+# Those that are quiet now and then run for a millisecond when they go on
+FLOOR_QUIET_PPS = 1500
 
 PAGES_PER_MIB = 256
 
@@ -64,6 +70,8 @@ def _vcpus(rand: random.Random, ram: float, link: float) -> dict[str, str]:
     if rand.random() < 0.25:
         group["on-ms"] = "%.0f" % _log(rand, 10, 10000)
         group["off-ms"] = "%.0f" % _log(rand, 10, 10000)
+        most = max(most * FLOOR_PPS / FLOOR_QUIET_PPS, 1)
+        group["count"] = "%d" % min(int(group["count"]), most)
         if rand.random() < 0.5:
             group["apart-ms"] = "%.0f" % _log(rand, 1, 1000)
     if group["pattern"] != "reads" and rand.random() < 0.2:
@@ -108,9 +116,10 @@ def made_up(rand: random.Random) -> Scenario:
     for number in range(rand.randint(1, MOST_KINDS)):
         found["vcpus %d" % number] = _vcpus(rand, ram / MOST_KINDS, link)
     if rand.random() < 0.2:
+        part = DEVICE_PART / (1 + ram * SYNC_US_PER_MIB / TURN_US)
         found["device disk"] = {
             "set-mib": "%.0f" % max(_log(rand, ram / 1000, ram / 3), 1),
-            "rate": "%.0f" % (_log(rand, 0.01, DEVICE_PART) * link *
+            "rate": "%.0f" % (_log(rand, part / 60, part) * link *
                               PAGES_PER_MIB)}
     return found
 

@@ -36,6 +36,7 @@ static void sender_begin_sync(Sim *s)
 
     m->found_pages = memory_sync(&s->memory);
     guest_harvest(s);
+    m->sync_from_ns = SIM_NEVER;
     m->syncing = true;
     m->synced_ns = s->now_ns + sender_sync_ns(s);
 }
@@ -47,6 +48,7 @@ void sender_init(Sim *s)
     memory_begin(&s->memory);
     m->rand = g_rand_new_with_seed(1);
     m->window_ns = s->now_ns;
+    m->sync_from_ns = SIM_NEVER;
     m->iteration = 1;
     /* All memory is to be sent, so there is no page that was not. */
     if (s->policy->synced) {
@@ -82,6 +84,22 @@ static void sender_complete(Sim *s)
     m->total_ns = s->now_ns + m->downtime_ns;
 }
 
+/* When a sync that is due can begin */
+static int64_t sender_sync_from_ns(const Sim *s)
+{
+    int64_t from_ns = s->now_ns;
+
+    if (!s->policy->harvest_waits || !s->scenario->ring_pages) {
+        return from_ns;
+    }
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        if (s->vcpus[i].wake_ns != SIM_NEVER) {
+            from_ns = MAX(from_ns, s->vcpus[i].wake_ns);
+        }
+    }
+    return from_ns;
+}
+
 /*
  * As the migration thread does between two turns: is so little left that the
  * guest can be switched over?  Only a sync tells for sure.
@@ -93,7 +111,16 @@ static void sender_check(Sim *s)
     if (s->memory.nr_to_send > m->switchover_pages) {
         return;
     }
-    sender_begin_sync(s);
+    m->sync_from_ns = sender_sync_from_ns(s);
+    if (m->sync_from_ns <= s->now_ns) {
+        sender_begin_sync(s);
+    }
+}
+
+/* Nothing is sent. */
+static bool sender_syncs(const Sim *s)
+{
+    return s->sender.syncing || s->sender.sync_from_ns != SIM_NEVER;
 }
 
 static void sender_end_sync(Sim *s)
@@ -150,13 +177,16 @@ static double sender_may_send(Sim *s)
 void sender_advance(Sim *s)
 {
     SimSender *m = &s->sender;
-    double pages, sent;
+    double pages, sent, zero_part;
 
+    if (s->now_ns >= m->sync_from_ns) {
+        sender_begin_sync(s);
+    }
     if (m->syncing && s->now_ns >= m->synced_ns) {
         sender_end_sync(s);
     }
     /* A stuck link holds up the thread in the middle of a turn. */
-    if (m->completed || m->syncing ||
+    if (m->completed || sender_syncs(s) ||
         !scenario_link_pps(s->scenario, s->now_ns)) {
         return;
     }
@@ -175,13 +205,17 @@ void sender_advance(Sim *s)
         }
         m->turn_ns = s->now_ns + TURN_NS;
     }
-    if (m->completed || m->syncing) {
+    if (m->completed || sender_syncs(s)) {
         return;
     }
     m->part += pages;
     sent = memory_send(&s->memory, m->part);
     m->sent_pages += sent;
     m->window_pages += sent;
+    zero_part = scenario_link_pps(s->scenario, s->now_ns) *
+                s->scenario->zero_ns / SIM_S;
+    sent += memory_skip_zeros(&s->memory, (m->part - sent) / zero_part) *
+            zero_part;
     m->part = MIN(m->part - sent, 1);
     if (sent + 1 < pages) {
         m->turn_ns = s->now_ns;

@@ -94,6 +94,8 @@ typedef struct SimPolicy {
     void (*synced)(Sim *s, uint64_t found_pages);
     /* The sender has ended a window, or is in the middle of one */
     void (*progress)(Sim *s);
+    /* To harvest a ring, its vCPU is waited for, also while it sleeps. */
+    bool harvest_waits;
 } SimPolicy;
 
 /* The migration */
@@ -104,6 +106,8 @@ typedef struct SimSender {
     double window_pages;
     /* when the turn is over, and it is looked up whether the iteration is */
     int64_t turn_ns;
+    /* a sync is going to begin then; SIM_NEVER: none is */
+    int64_t sync_from_ns;
     /* a sync is under way, until then, and has found what was not to be sent */
     bool syncing;
     int64_t synced_ns;

@@ -127,6 +127,34 @@ static void test_sweep(void)
     memory_free(&m);
 }
 
+/*
+ * Zero pages are behind all others, and the sender comes to them once, wherever
+ * it was when a sync came.
+ */
+static void test_zeros(void)
+{
+    Memory m;
+    MemoryArea *area;
+    uint64_t at = 0;
+
+    memory_init(&m, true);
+    area = memory_add(&m, 100, false);
+    m.zero_pages = 50;
+    memory_begin(&m);
+    g_assert_cmpfloat(m.nr_to_send, ==, 150);
+    g_assert_cmpfloat(memory_skip_zeros(&m, 10), ==, 0);
+    g_assert_cmpfloat(memory_send(&m, 120), ==, 100);
+    g_assert_cmpfloat(memory_skip_zeros(&m, 10), ==, 10);
+    memory_write(&m, area, &at, 100, 100);
+    g_assert_cmpfloat(memory_sync(&m), ==, 100);
+    g_assert_cmpfloat(m.nr_to_send, ==, 140);
+    g_assert_cmpfloat(memory_send(&m, 50), ==, 0);
+    g_assert_cmpfloat(memory_skip_zeros(&m, 100), ==, 40);
+    g_assert_cmpfloat(memory_send(&m, 200), ==, 100);
+    g_assert_cmpfloat(m.nr_to_send, ==, 0);
+    memory_free(&m);
+}
+
 /* Without a ring, what is to be sent is dirty anyway, until it is sent. */
 static void test_cleared_when_sent(void)
 {
@@ -237,6 +265,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/throttle-sim/extents", test_extents);
     g_test_add_func("/throttle-sim/sweep", test_sweep);
+    g_test_add_func("/throttle-sim/zeros", test_zeros);
     g_test_add_func("/throttle-sim/cleared", test_cleared_when_sent);
     g_test_add_func("/throttle-sim/random", test_random);
     g_test_add_func("/throttle-sim/errors", test_errors);
