@@ -191,6 +191,10 @@ static void query_engine(DirtyThrottle *t, DirtyThrottleInfo *info)
     expected_ns = dirty_target_expected_ns(&e->iteration);
     info->has_expected_time = expected_ns >= 0;
     info->expected_time = expected_ns / SCALE_MS;
+    info->has_deadline_missed = e->deadline;
+    info->deadline_missed = e->late_ns;
+    info->has_earliest_time = e->late_ns > 0;
+    info->earliest_time = e->late_ns / SCALE_MS;
 }
 
 DirtyThrottleInfo *dirty_throttle_query_migration(void)

@@ -429,6 +429,18 @@ static void throttle_set_decision(DirtyThrottle *t, DirtyDecision decision,
     qatomic_set(&m->fallback, decision.fallback);
 }
 
+/* What the operator wants.  Called with t->lock held. */
+static DirtyAim throttle_aim(void)
+{
+    MigrationParameters *p = throttle_parameters();
+
+    return (DirtyAim) {
+        .threshold_percent = qatomic_read(&p->throttle_trigger_threshold),
+        .deadline_ns = qatomic_read__nocheck(&p->dirty_quota_deadline) *
+                       NANOSECONDS_PER_SECOND,
+    };
+}
+
 /* What the migration needs from now on.  Called with t->lock held. */
 static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
 {
@@ -437,6 +449,7 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     const DirtyIteration *it = &e->iteration;
     DirtyVcpuSample vcpus;
     DirtyDecision decision;
+    DirtyAim aim;
     int64_t period_ns = DECIDE_NS;
     bool due;
 
@@ -454,10 +467,8 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
     if (!due && !dirty_engine_urgent(e, &vcpus)) {
         return;
     }
-    decision = dirty_engine_decide(e, &vcpus,
-                                   qatomic_read(
-                                       &throttle_parameters()->
-                                       throttle_trigger_threshold), now_ns);
+    aim = throttle_aim();
+    decision = dirty_engine_decide(e, &vcpus, &aim, now_ns);
     throttle_set_decision(t, decision, now_ns);
     trace_dirty_throttle_decide(it->number, it->remaining_pages,
                                 it->dirtied_pages, it->dirty_pps, it->link_pps,

@@ -35,6 +35,14 @@ static void hmp_print_phase(Monitor *mon, const DirtyThrottleInfo *info)
         monitor_printf(mon, "dirty throttle expected time: %" PRIu64 " ms\n",
                        info->expected_time);
     }
+    if (info->has_deadline_missed && info->deadline_missed) {
+        monitor_printf(mon, "dirty throttle deadline: cannot be met");
+        if (info->has_earliest_time) {
+            monitor_printf(mon, ", earliest %" PRIu64 " ms",
+                           info->earliest_time);
+        }
+        monitor_printf(mon, "\n");
+    }
 }
 
 void hmp_print_dirty_throttle(Monitor *mon, const DirtyThrottleInfo *info)

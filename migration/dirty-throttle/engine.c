@@ -23,16 +23,17 @@
  *   t  the pause in an iteration, for its sync: since the sender's last
  *      progress; the lower of the last two
  *
- * Computed from these, f being throttle-trigger-threshold:
+ * Computed from these, f being throttle-trigger-threshold, or with a deadline
+ * what it takes to be done by then, but no less than 5 %
  *
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
  *            f * what this one began with; or in the end, r > c    (target.c)
  *   c        what the link carries in the end: B, or less if t is long
  *                                                                  (target.c)
- *   budget   f * (B - d), for all vCPUs together; less if c requires it, and in
- *            an iteration in which too much has been dirtied already, to make
- *            up for that                                           (target.c)
+ *   budget   f * (B - d), for all vCPUs together; less where iterations are
+ *            short and t is long; and in an iteration in which too much has
+ *            been dirtied already, to make up for that             (target.c)
  *   share    budget / number of vCPUs, earned by each as time passes (pool.c)
  *   pool     what a vCPU earns and does not need; every 10 ms it pays for
  *            those who are in debt                                   (pool.c)
@@ -41,14 +42,19 @@
  *
  * Phases:
  *
+ *       +-------------------------------+
+ *       v                               v
  *   FIRST_PASS ---> WATCHING <------> THROTTLING
  *                       ^                 ^
  *                       +--> CANNOT_HELP <+
  *
  *   FIRST_PASS    the second iteration begins              -> WATCHING, and on
+ *                 the deadline leaves less than 10 %       -> THROTTLING
  *   WATCHING      need                                     -> THROTTLING
  *                 need, and a reason that is still known   -> CANNOT_HELP
- *   THROTTLING    a reason                                 -> CANNOT_HELP
+ *   THROTTLING    a reason, but not in the first pass      -> CANNOT_HELP
+ *                 the deadline leaves 30 % or more, in the
+ *                 first pass                               -> FIRST_PASS
  *                 no need, and no penalty for 2 s, nor in
  *                 the whole iteration before this one      -> WATCHING
  *   CANNOT_HELP   relief                                   -> THROTTLING
@@ -84,9 +90,9 @@
 #include "engine.h"
 
 /*
- * Devices that dirty so much of what the link carries leave vCPUs too little
- * to live on, and the migration gains too little from it: an iteration gets
- * shorter by less than a tenth.
+ * Devices that dirty so much of what the link carries in the end leave vCPUs
+ * too little to live on, and the migration gains too little from it: an
+ * iteration gets shorter by less than a tenth.
  */
 #define DEVICES_ALONE_PERCENT 90
 
@@ -109,6 +115,29 @@
  * sender got on; see link.h.
  */
 #define STUCK_NS 200000000LL
+
+/*
+ * The least that a deadline leaves vCPUs of what devices leave of the link.
+ * With that it takes a twentieth longer than with vCPUs that stand still.
+ */
+#define DEADLINE_LEAST_PERCENT 5
+
+/* What is later by no more than one of so many parts, or that, is in time. */
+#define DEADLINE_PARTS 20
+#define DEADLINE_TOLERANCE_NS (10 * DIRTY_NS_PER_S)
+
+/*
+ * So much earlier is aimed at, because the sender may have to end a window of
+ * 100 ms and a turn of 50 until it sees that the guest can be switched over.
+ */
+#define DEADLINE_AHEAD_NS 150000000LL
+
+/*
+ * In the first pass throttling begins when a deadline leaves vCPUs less than
+ * the first, and ends when it leaves more than the second again.
+ */
+#define DEADLINE_BEGIN_PERCENT 10
+#define DEADLINE_REST_PERCENT 30
 
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
@@ -136,6 +165,8 @@ static void engine_lose_mechanism(DirtyEngine *e, DirtyReason reason,
     }
     e->phase = DIRTY_PHASE_CANNOT_HELP;
     e->phase_ns = now_ns;
+    e->deadline = false;
+    e->late_ns = 0;
     e->decision = (DirtyDecision) {
         .fallback = e->means.converge,
         .reason = reason,
@@ -149,6 +180,7 @@ DirtyDecision dirty_engine_begin(DirtyEngine *e, const DirtyMeans *means,
         .means = *means,
         .phase = DIRTY_PHASE_FIRST_PASS,
         .phase_ns = now_ns,
+        .begin_ns = now_ns,
         .iteration_ns = now_ns,
         .iteration_dirtied_pages = vcpus->dirtied_pages,
         .decided_ns = now_ns,
@@ -298,6 +330,8 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
     bool slow_vcpus = phase == DIRTY_PHASE_THROTTLING ||
                       reason == DIRTY_REASON_FLOOR;
     bool alike = dirty_means_alike(&e->means);
+    /* A deadline may require shares there, and no limit. */
+    bool first_pass = e->iteration.number < 2;
 
     if (e->phase != phase) {
         e->phase_ns = now_ns;
@@ -306,7 +340,7 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
     e->phase = phase;
     e->decision = (DirtyDecision) {
         .limit = e->means.limit && !alike &&
-                 (slow_vcpus || e->decision.limit),
+                 ((slow_vcpus && !first_pass) || e->decision.limit),
         .share = e->means.share && slow_vcpus,
         .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP &&
                     !(alike && reason == DIRTY_REASON_FLOOR),
@@ -389,12 +423,60 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
     return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
 }
 
-/* While nothing is sent, what is dirtied does not make the budget smaller. */
+/*
+ * What vCPUs may dirty, in percent of what devices leave: with a deadline what
+ * it takes to meet that, else throttle-trigger-threshold.
+ *
+ * If a deadline leaves vCPUs less than the least, they get that, and then it is
+ * known when it can be over.  If that is clearly later, the deadline is missed.
+ */
+static void engine_set_threshold(DirtyEngine *e, const DirtyAim *aim,
+                                 int64_t now_ns)
+{
+    DirtyIteration *it = &e->iteration;
+    int64_t passed_ns = now_ns - e->begin_ns, earliest_ns;
+    int64_t tolerance_ns = MIN(aim->deadline_ns / DEADLINE_PARTS,
+                               DEADLINE_TOLERANCE_NS);
+
+    e->late_ns = 0;
+    e->deadline = aim->deadline_ns && e->means.share && it->link_pps;
+    if (!e->deadline) {
+        it->threshold_percent = aim->threshold_percent;
+        return;
+    }
+    it->threshold_percent =
+        dirty_target_deadline_percent(it, e->device_pps,
+                                      aim->deadline_ns - DEADLINE_AHEAD_NS -
+                                      passed_ns);
+    if (it->threshold_percent >= DEADLINE_LEAST_PERCENT) {
+        return;
+    }
+    it->threshold_percent = DEADLINE_LEAST_PERCENT;
+    earliest_ns = dirty_target_earliest_ns(it, e->device_pps);
+    if (earliest_ns < 0) {
+        e->late_ns = -1;
+    } else if (passed_ns + earliest_ns > aim->deadline_ns + tolerance_ns) {
+        e->late_ns = passed_ns + earliest_ns;
+    }
+}
+
+/* Does a deadline require it to throttle vCPUs in the first pass? */
+static bool engine_must_begin(const DirtyEngine *e)
+{
+    return e->deadline && e->iteration.threshold_percent <
+                          (e->phase == DIRTY_PHASE_THROTTLING ?
+                           DEADLINE_REST_PERCENT : DEADLINE_BEGIN_PERCENT);
+}
+
+/*
+ * What is dirtied while nothing is sent does not make the budget smaller.  With
+ * a deadline what was dirtied is in the threshold already.
+ */
 static uint64_t engine_budget_pps(const DirtyEngine *e, int64_t now_ns)
 {
     DirtyIteration it = e->iteration;
 
-    if (now_ns - e->progress_ns >= STUCK_NS) {
+    if (e->deadline || now_ns - e->progress_ns >= STUCK_NS) {
         it.dirtied_pages = 0;
     }
     return dirty_target_budget_pps(&it, e->device_pps);
@@ -408,7 +490,7 @@ bool dirty_engine_urgent(const DirtyEngine *e, const DirtyVcpuSample *vcpus)
 }
 
 DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                                  unsigned threshold_percent, int64_t now_ns)
+                                  const DirtyAim *aim, int64_t now_ns)
 {
     DirtyIteration *it = &e->iteration;
     uint64_t new_pages = dirty_pages_since(vcpus->dirtied_pages,
@@ -429,13 +511,13 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         took_ns = now_ns - e->iteration_ns;
     }
     it->link_pps = e->link.pps;
-    it->threshold_percent = threshold_percent;
     it->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
     it->dirtied_pages = dirty_pages_since(vcpus->dirtied_pages,
                                           e->iteration_dirtied_pages) +
                        dirty_rate_pages(e->device_pps,
                                         MAX(now_ns - e->iteration_ns, 0));
+    engine_set_threshold(e, aim, now_ns);
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
     e->budget_pps = engine_budget_pps(e, now_ns);
@@ -445,8 +527,9 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     }
 
     if (it->number < 2) {
-        engine_set_phase(e, DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
-                         now_ns);
+        engine_set_phase(e, engine_must_begin(e) ? DIRTY_PHASE_THROTTLING
+                                                      : DIRTY_PHASE_FIRST_PASS,
+                         DIRTY_REASON_NONE, vcpus, now_ns);
         return e->decision;
     }
     needed = dirty_target_needs_throttle(it) ||
@@ -456,5 +539,8 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     engine_set_phase(e, reason ? DIRTY_PHASE_CANNOT_HELP :
                         needed ? DIRTY_PHASE_THROTTLING :
                                  DIRTY_PHASE_WATCHING, reason, vcpus, now_ns);
+    if (e->deadline && reason && !e->decision.share) {
+        e->late_ns = -1;
+    }
     return e->decision;
 }

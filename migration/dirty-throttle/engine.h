@@ -14,7 +14,7 @@
 #include "vcpu.h"
 
 typedef enum DirtyPhase {
-    /* everything is sent once; nothing can be saved by throttling */
+    /* everything is sent once; only a deadline can require throttling */
     DIRTY_PHASE_FIRST_PASS,
     /* the migration converges by itself */
     DIRTY_PHASE_WATCHING,
@@ -71,6 +71,20 @@ static inline bool dirty_means_alike(const DirtyMeans *m)
     return !m->mechanism && m->cpu_time && m->share && m->converge;
 }
 
+/* What the operator wants; may change at any time */
+typedef struct DirtyAim {
+    /*
+     * throttle-trigger-threshold: how much of what is sent may come back as
+     * dirty; 1..100
+     */
+    unsigned threshold_percent;
+    /*
+     * dirty-quota-deadline: when it is to be over, from when it began; 0: there
+     * is none
+     */
+    int64_t deadline_ns;
+} DirtyAim;
+
 /* What is to be done from now on */
 typedef struct DirtyDecision {
     /* hold each vCPU within the limit of capability dirty-limit */
@@ -116,6 +130,15 @@ typedef struct DirtyEngine {
     uint64_t helpless_pps;
     /* as of the last sync, progress and decision */
     DirtyIteration iteration;
+    /* when the migration began */
+    int64_t begin_ns;
+    /*
+     * There is a deadline; and when the guest can be switched over, from when
+     * the migration began, if that is later by more than what is tolerated; 0:
+     * it is not; -1: nobody knows
+     */
+    bool deadline;
+    int64_t late_ns;
 
     /* what the sender had sent at the last progress, and when that was */
     uint64_t sent_pages;
@@ -209,7 +232,7 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                            uint64_t remaining_pages, uint64_t switchover_pages,
                            int64_t window, int64_t now_ns);
 
-/* Nothing is throttled, but it may be urgent to do so. */
+/* The first pass is over and nothing is throttled; it may be urgent to. */
 static inline bool dirty_engine_watches(const DirtyEngine *e)
 {
     return e->iteration.number > 1 && e->phase <= DIRTY_PHASE_WATCHING;
@@ -230,14 +253,13 @@ bool dirty_engine_urgent(const DirtyEngine *e, const DirtyVcpuSample *vcpus);
  * dirty_engine_decide: what to do from now on
  *
  * @vcpus: how vCPUs fare
- * @threshold_percent: throttle-trigger-threshold, how much of what is sent may
- *                     come back as dirty; 1..100
+ * @aim: what the operator wants
  * @now_ns: the time
  *
  * Returns: the decision; the last one if less than DIRTY_LINK_SPAN_NS has
  * passed since, or DIRTY_LOOK_MAX_NS if it is urgent
  */
 DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
-                                  unsigned threshold_percent, int64_t now_ns);
+                                  const DirtyAim *aim, int64_t now_ns);
 
 #endif

@@ -38,6 +38,9 @@
 /* And so many times smaller at most, because vCPUs are to get on. */
 #define LEFT_LEAST 2
 
+/* With all of what devices leave a migration would never end. */
+#define DEADLINE_MOST_PERCENT 99
+
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365 * 24 * 3600)
 
@@ -92,12 +95,19 @@ bool dirty_target_needs_throttle(const DirtyIteration *it)
            target_syncs_in_vain(it);
 }
 
-/* How much may be dirtied with such pauses, all in all? */
+/* See target.h for x.  A double holds any such figure. */
 static uint64_t target_with_pauses_pps(const DirtyIteration *it)
 {
-    uint64_t carried_pps = dirty_target_carried_pps(it);
+    double link_pps = it->link_pps;
+    double pages = (double)it->begin_pages - it->switchover_pages;
+    double pause_pages = link_pps * it->pause_ns / DIRTY_NS_PER_S;
 
-    return it->pause_ns < PAUSE_MIN_NS ? carried_pps : carried_pps * 3 / 4;
+    if (it->pause_ns < PAUSE_MIN_NS) {
+        return it->link_pps;
+    }
+    pages = MAX(pages, link_pps * TURN_MS / 1000);
+    return link_pps * pages / (pages + pause_pages) *
+           (100 + it->threshold_percent) / 200;
 }
 
 /* See target.h.  Returns: @budget_pps, or less, down to half of it */
@@ -129,6 +139,45 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
     budget_pps = MIN(budget_pps,
                      MAX(with_pauses_pps, budget_pps / PAUSE_MOST));
     return target_left_pps(it, budget_pps, device_pps);
+}
+
+/* What is to be sent until the guest can be switched over */
+static double target_backlog_pages(const DirtyIteration *it)
+{
+    return (double)it->remaining_pages + it->dirtied_pages -
+           it->switchover_pages;
+}
+
+unsigned dirty_target_deadline_percent(const DirtyIteration *it,
+                                       uint64_t device_pps, int64_t left_ns)
+{
+    double pages = target_backlog_pages(it), seconds, pps;
+
+    if (it->link_pps <= device_pps) {
+        return 0;
+    }
+    seconds = (double)left_ns / DIRTY_NS_PER_S;
+    if (pages <= 0) {
+        return seconds > 0 ? DEADLINE_MOST_PERCENT : 0;
+    }
+    pps = it->link_pps - device_pps;
+    if (pages >= pps * seconds) {
+        return 0;
+    }
+    return MIN(100 - pages / seconds / pps * 100 + 0.5, DEADLINE_MOST_PERCENT);
+}
+
+int64_t dirty_target_earliest_ns(const DirtyIteration *it, uint64_t device_pps)
+{
+    double pages = MAX(target_backlog_pages(it), 0), seconds, pps;
+
+    if (it->link_pps <= device_pps) {
+        return -1;
+    }
+    pps = (double)(it->link_pps - device_pps) *
+          (100 - it->threshold_percent) / 100;
+    seconds = pages / pps;
+    return seconds < SECONDS_MAX ? seconds * DIRTY_NS_PER_S : -1;
 }
 
 int64_t dirty_target_expected_ns(const DirtyIteration *it)

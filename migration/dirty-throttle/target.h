@@ -77,15 +77,24 @@ uint64_t dirty_target_carried_pps(const DirtyIteration *it);
  * of them: less than n as long as d < B, so that throttling helps up to there
  * and vCPUs never have to stop for devices.
  *
- * If there are terabytes to be synced, less than f * B is carried in the end.
- * Then vCPUs get three quarters of that, less what devices dirty; but no less
- * than a sixteenth of what they would get without pauses.
+ * An iteration ends with a sync as soon as no more is left than can be switched
+ * over.  Of one with n pages beyond that, n are sent, which takes n / B and a
+ * pause of t for the sync, and x * (n / B + t) are dirtied.  For that to be
+ * (1 + f) / 2 of n, half way from f to all,
+ *
+ *   x = B * (1 + f) / 2 * n / (n + B * t)
+ *
+ * n being what a turn sends at least.  If there are terabytes to be synced, it
+ * gets less than f * B when iterations get short.  Then vCPUs get x less what
+ * devices dirty; but no less than a sixteenth of what they would get without
+ * pauses.
  *
  * Until throttling begins, and until the first penalties bite, vCPUs get ahead:
  * a hundred of them by some hundred thousand pages in 10 ms.  So with budget w,
  * an iteration of n pages may leave n * (w + d) / B, or what can be switched
  * over if that is more, and what it may leave yet is spread over the time that
- * it takes yet.  That is never more than w, and no less than half of it.
+ * it takes yet, as soon as it is going to leave a quarter more.  That is never
+ * more than w, and no less than half of it.
  *
  * @it: where it stands
  * @device_pps: what devices dirty
@@ -93,6 +102,38 @@ uint64_t dirty_target_carried_pps(const DirtyIteration *it);
  * Returns: 0 if devices alone dirty as much as the link carries
  */
 uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
+
+/**
+ * dirty_target_deadline_percent: what vCPUs may dirty to be done in time
+ *
+ * With b pages to be sent until the guest can be switched over, and a time t to
+ * do that in, B * t pages are sent.  They are b, and what devices and vCPUs
+ * dirty meanwhile:
+ *
+ *   B * t = b + (d + w) * t      w = B - d - b / t
+ *
+ * b is what remains now and what has been dirtied, less what can be switched
+ * over.
+ *
+ * @it: where the iteration stands
+ * @device_pps: what devices dirty, d
+ * @left_ns: the time until the deadline; below 0 after it
+ *
+ * Returns: w in percent of B - d, rounded, at most 99; 0 if it is too late
+ */
+unsigned dirty_target_deadline_percent(const DirtyIteration *it,
+                                       uint64_t device_pps, int64_t left_ns);
+
+/**
+ * dirty_target_earliest_ns: how long it takes at least
+ *
+ * That is, if from now on vCPUs dirty threshold_percent of what devices leave
+ * of the link.
+ *
+ * Returns: the time until the guest can be switched over, or -1 if it does not
+ * get there
+ */
+int64_t dirty_target_earliest_ns(const DirtyIteration *it, uint64_t device_pps);
 
 /**
  * dirty_target_expected_ns: how long until the migration can switch over

@@ -363,6 +363,7 @@ static void test_parameters(void)
         { "vcpu-dirty-limit", 1, 1, MAX_MBPS },
         { "x-vcpu-dirty-limit-period", 1000, 1, 1000 },
         { "dirty-quota-interval", 100, 1, 1000 },
+        { "dirty-quota-deadline", 0, 0, 1000000 },
     };
     QTestState *qts = start_plain();
 
@@ -384,6 +385,10 @@ static void test_parameters(void)
     assert_hmp(qts, "migrate_set_parameter vcpu-dirty-limit 33", "");
     assert_hmp(qts, "migrate_set_parameter x-vcpu-dirty-limit-period 44", "");
     assert_hmp(qts, "migrate_set_parameter dirty-quota-interval 55", "");
+    assert_hmp(qts, "migrate_set_parameter dirty-quota-deadline 1000001",
+               "Error");
+    assert_hmp(qts, "migrate_set_parameter dirty-quota-deadline 66", "");
+    assert_hmp(qts, "info migrate_parameters", "dirty-quota-deadline: 66 s");
     assert_hmp(qts, "info migrate_parameters", "vcpu-dirty-limit: 33 MB/s");
     assert_hmp(qts, "info migrate_parameters", "dirty-quota-interval: 55 ms");
     assert_hmp(qts, "info migrate_parameters",
@@ -400,6 +405,7 @@ static void test_properties(void)
                      " -global migration.x-dirty-quota=on"
                      " -global migration.x-adaptive-reaper=on"
                      " -global migration.dirty-quota-interval=9"
+                     " -global migration.dirty-quota-deadline=6"
                      " -global migration.vcpu-dirty-limit=7"
                      " -global migration.x-vcpu-dirty-limit-period=8");
     g_assert_true(get_capability(qts, "dirty-limit"));
@@ -407,6 +413,7 @@ static void test_properties(void)
     g_assert_cmpint(get_parameter(qts, "x-vcpu-dirty-limit-period"), ==, 8);
     g_assert_true(get_capability(qts, "dirty-quota"));
     g_assert_cmpint(get_parameter(qts, "dirty-quota-interval"), ==, 9);
+    g_assert_cmpint(get_parameter(qts, "dirty-quota-deadline"), ==, 6);
     g_assert_true(get_capability(qts, "adaptive-reaper"));
     g_assert_false(get_capability(qts, "auto-converge"));
     qtest_quit(qts);

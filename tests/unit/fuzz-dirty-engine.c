@@ -98,7 +98,7 @@ typedef struct Fuzz {
 
     /* what the operator set; the means are those of the next migration */
     DirtyMeans means;
-    unsigned threshold_percent;
+    DirtyAim aim;
     int64_t interval_ns;
     DirtyDecision decision;
     bool says_at_floor;
@@ -224,8 +224,11 @@ static void check_decision(Fuzz *f, bool limited)
     bool alike = dirty_means_alike(means);
 
     g_assert_true((cannot_help || alike) == (d.reason != DIRTY_REASON_NONE));
-    g_assert_true(d.limit == (means->limit && !alike &&
-                              (limited || throttles)));
+    /* A deadline throttles in the first pass, and there by shares alone. */
+    g_assert_true(!d.limit || (means->limit && !alike &&
+                               (limited || throttles)));
+    g_assert_true(d.limit || !means->limit || alike ||
+                  !(limited || (throttles && !means->share)));
     g_assert_true(d.share == (means->share && throttles));
     g_assert_true(d.fallback == (means->converge && cannot_help &&
                                  !(alike && d.reason == DIRTY_REASON_FLOOR)));
@@ -245,6 +248,11 @@ static void check_engine(Fuzz *f)
     g_assert_cmpuint(e->iteration.dirtied_pages, <=, INT64_MAX);
     g_assert_cmpuint(e->link.pps, <=, DIRTY_RATE_MAX_PPS);
     g_assert_cmpint(dirty_target_expected_ns(&e->iteration), >=, -1);
+    g_assert_cmpint(dirty_target_earliest_ns(&e->iteration, e->device_pps), >=,
+                    -1);
+    g_assert_cmpuint(e->iteration.threshold_percent, <=, 100);
+    g_assert_cmpint(e->late_ns, >=, -1);
+    g_assert_true(e->deadline || !e->late_ns);
 }
 
 static void pass_time(Fuzz *f, int64_t ns)
@@ -374,8 +382,8 @@ static void fuzz_decide(Fuzz *f)
     DirtyVcpuSample vcpus = fuzz_sample(f);
     bool limited = f->decision.limit;
 
-    fuzz_set_decision(f, dirty_engine_decide(&f->engine, &vcpus,
-                                             f->threshold_percent, f->now_ns));
+    fuzz_set_decision(f, dirty_engine_decide(&f->engine, &vcpus, &f->aim,
+                                             f->now_ns));
     check_decision(f, limited);
     check_engine(f);
 }
@@ -610,7 +618,8 @@ static void fuzz_parameters(Fuzz *f)
     f->says_at_floor = bits & 32;
     f->means.converge = f->converges = bits & 64;
     f->means.limit = bits & 128;
-    f->threshold_percent = 1 + percent % 100;
+    f->aim.threshold_percent = 1 + percent % 100;
+    f->aim.deadline_ns = percent & 2 ? (percent >> 2) * S : 0;
     f->means.cpu_time = percent & 1;
     f->interval_ns = (1 + take_figure(b, 16) % 1000) * MS;
 }
@@ -701,6 +710,7 @@ static void fuzz_benign_tail(Fuzz *f)
     f->link_pps = TAIL_LINK_PPS;
     f->says_at_floor = false;
     f->converges = false;
+    f->aim.deadline_ns = 0;
     if (!f->engine.means.mechanism) {
         f->means.mechanism = true;
         fuzz_begin(f);
@@ -749,7 +759,7 @@ static void fuzz_one(const uint8_t *data, size_t size)
     f->ring_pages = 4U << take(&f->bytes) % 29;
     f->now_ns = f->latest_ns = S;
     f->means = (DirtyMeans) { .mechanism = true, .share = true };
-    f->threshold_percent = 50;
+    f->aim.threshold_percent = 50;
     f->interval_ns = 100 * MS;
     f->link_pps = TAIL_LINK_PPS;
     for (int i = 0; i < VCPUS; i++) {

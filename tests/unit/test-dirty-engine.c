@@ -60,6 +60,7 @@ typedef struct Model {
     Converge converge;
     /* a sync takes 100 ms */
     bool pauses;
+    int64_t deadline_ns;
 
     DirtyDecision decision;
     int64_t now_ns;
@@ -79,6 +80,9 @@ typedef struct Model {
     unsigned turns;
     unsigned converge_begun;
 } Model;
+
+/* As if no parameter had been set */
+static const DirtyAim half = { .threshold_percent = 50 };
 
 static void model_begin(Model *m)
 {
@@ -178,9 +182,11 @@ static void model_decide(Model *m)
 {
     DirtyEngine *e = &m->engine;
     bool cannot_help = e->phase == DIRTY_PHASE_CANNOT_HELP;
+    DirtyAim aim = half;
 
+    aim.deadline_ns = m->deadline_ns;
     m->vcpus.converging = m->converge.percent;
-    m->decision = dirty_engine_decide(e, &m->vcpus, 50, m->now_ns);
+    m->decision = dirty_engine_decide(e, &m->vcpus, &aim, m->now_ns);
     m->seen[e->phase] = true;
     m->turns += cannot_help != (e->phase == DIRTY_PHASE_CANNOT_HELP);
     if (!m->decision.fallback) {
@@ -387,14 +393,14 @@ static void test_pauses(void)
         model_run(&m, 200 * MS);
         /* Nothing is sent meanwhile. */
         m.now_ns += S;
+        m.remaining_pages = MIN(m.remaining_pages, 2 * SWITCHOVER_PAGES);
         model_sync(&m);
         model_decide(&m);
         /* One such iteration may be chance, and the first one is over. */
         g_assert_true(i < 2 || m.engine.iteration.pause_ns > 900 * MS);
         g_assert_cmpint(m.engine.iteration.pause_ns, <=, S + 200 * MS);
+        g_assert_true(i < 2 || m.engine.budget_pps < LINK_PPS / 5);
     }
-    model_run(&m, 100 * MS);
-    g_assert_cmpuint(m.engine.budget_pps, <, LINK_PPS / 20);
     /* They get short again, which is seen as soon. */
     for (int i = 0; i < 3; i++) {
         model_run(&m, 500 * MS);
@@ -1052,7 +1058,7 @@ static void test_count_goes_back(void)
     }
     m.vcpus.dirtied_pages = 0;
     m.now_ns += S;
-    dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
+    dirty_engine_decide(&m.engine, &m.vcpus, &half, m.now_ns);
     g_assert_cmpuint(m.engine.iteration.dirty_pps, ==, 0);
     g_assert_cmpuint(m.engine.iteration.dirtied_pages, ==, 0);
     dirty_engine_synced(&m.engine, m.iteration + 1, m.remaining_pages,
@@ -1217,7 +1223,7 @@ static void test_bursts(void)
         windows++;
         dirty_engine_progress(&e, sent_pages, remaining_pages, 0, window,
                               now_ns);
-        dirty_engine_decide(&e, &vcpus, 50, now_ns);
+        dirty_engine_decide(&e, &vcpus, &half, now_ns);
         g_assert_cmpuint(e.link.pps, <=, LINK_PPS);
     }
     g_assert_cmpuint(e.link.pps, >, LINK_PPS * 9 / 10);
@@ -1233,7 +1239,7 @@ static void test_a_long_sync(void)
     g_assert_cmpuint(m.remaining_pages, ==, SWITCHOVER_PAGES);
     for (int i = 0; i < 20; i++) {
         m.now_ns += 100 * MS;
-        dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
+        dirty_engine_decide(&m.engine, &m.vcpus, &half, m.now_ns);
     }
     model_sync(&m);
     model_step(&m);
@@ -1327,8 +1333,132 @@ static void test_clock_goes_back(void)
     model_sync(&m);
     g_assert_cmpuint(m.engine.device_pps, >, 0);
     m.now_ns -= 100 * MS;
-    dirty_engine_decide(&m.engine, &m.vcpus, 50, m.now_ns);
+    dirty_engine_decide(&m.engine, &m.vcpus, &half, m.now_ns);
     g_assert_cmpuint(m.engine.iteration.dirtied_pages, ==, 0);
+}
+
+/* One writer of twice the link's speed, over half of memory: 4 s and 2 s */
+static Model deadline_model(int64_t deadline_ns)
+{
+    return (Model) {
+        .vcpu_pps = 2 * LINK_PPS,
+        .link_pps = LINK_PPS,
+        .set_pages = RAM_PAGES / 2,
+        .deadline_ns = deadline_ns,
+    };
+}
+
+/* It takes the time that it has got, and vCPUs get what is left of the link. */
+static void test_deadline_is_met(void)
+{
+    for (int64_t s = 5; s <= 20; s++) {
+        Model m = deadline_model(s * S);
+
+        model_begin(&m);
+        while (!m.done && m.now_ns < 60 * S) {
+            model_step(&m);
+            g_assert_cmpint(m.engine.late_ns, ==, 0);
+            g_assert_true(!m.decision.share || m.engine.budget_pps >=
+                                               LINK_PPS * 5 / 100);
+        }
+        g_assert_true(m.done);
+        g_assert_cmpint(m.now_ns - S, <=, s * S * 105 / 100);
+        g_assert_cmpint(m.now_ns - S, >=, s * S * 90 / 100);
+    }
+}
+
+/* What is said in the beginning comes true. */
+static void test_deadline_cannot_be_met(void)
+{
+    Model m = deadline_model(3 * S);
+    int64_t late_ns;
+
+    model_begin(&m);
+    model_run(&m, S);
+    late_ns = m.engine.late_ns;
+    g_assert_cmpint(late_ns, >, 4 * S);
+    g_assert_true(m.decision.share);
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+    g_assert_cmpint(m.now_ns - S, >=, late_ns * 9 / 10);
+    g_assert_cmpint(m.now_ns - S, <=, late_ns * 11 / 10);
+}
+
+/* Without a link nobody knows when, and shares are what a deadline needs. */
+static void test_deadline_without_means(void)
+{
+    Model m = deadline_model(1 * S);
+
+    m.device_pps = 2 * LINK_PPS;
+    model_begin(&m);
+    model_run(&m, 20 * S);
+    g_assert_cmpint(m.engine.late_ns, ==, -1);
+
+    m = deadline_model(1 * S);
+    m.limit_pps = LINK_PPS / 2;
+    model_begin(&m);
+    model_run(&m, 3 * S);
+    g_assert_cmpint(m.engine.late_ns, ==, 0);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_FIRST_PASS);
+}
+
+/* One that is changed is followed at once, also in the first pass. */
+static void test_deadline_changes(void)
+{
+    Model m = deadline_model(5 * S);
+
+    model_begin(&m);
+    model_run(&m, 2 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    m.deadline_ns = 60 * S;
+    model_step(&m);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_FIRST_PASS);
+    g_assert_false(m.decision.share);
+    m.deadline_ns = 0;
+    model_run(&m, 4 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    g_assert_cmpuint(m.engine.budget_pps, <=, LINK_PPS / 2);
+    m.deadline_ns = 60 * S;
+    model_step(&m);
+    g_assert_cmpuint(m.engine.budget_pps, >, LINK_PPS * 9 / 10);
+    m.deadline_ns = 7 * S;
+    model_step(&m);
+    g_assert_cmpuint(m.engine.budget_pps, <, LINK_PPS / 3);
+}
+
+/* Shares are what a deadline requires in the first pass, not a limit. */
+static void test_deadline_and_limit(void)
+{
+    Model m = deadline_model(5 * S);
+
+    m.limit_pps = LINK_PPS * 4 / 10;
+    m.both = true;
+    model_begin(&m);
+    model_run(&m, 2 * S);
+    g_assert_true(m.decision.share);
+    g_assert_false(m.decision.limit);
+    m.deadline_ns = 60 * S;
+    model_run(&m, 1 * S);
+    g_assert_false(m.decision.share || m.decision.limit);
+}
+
+/* Where shares are lifted, nobody knows when it can be over. */
+static void test_deadline_without_shares(void)
+{
+    Model m = deadline_model(30 * S);
+
+    m.device_pps = LINK_PPS * 95 / 100;
+    model_begin(&m);
+    while (m.engine.phase != DIRTY_PHASE_CANNOT_HELP && m.now_ns < 60 * S) {
+        model_step(&m);
+    }
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_DEVICES);
+    g_assert_cmpint(m.engine.late_ns, ==, -1);
+
+    m.decision = dirty_engine_unexplained(&m.engine, m.now_ns);
+    model_step(&m);
+    g_assert_false(m.engine.deadline);
+    g_assert_cmpint(m.engine.late_ns, ==, 0);
 }
 
 int main(int argc, char **argv)
@@ -1398,5 +1528,14 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/decision/stands", test_decision_stands);
     g_test_add_func("/dirty-engine/expected-time", test_expected_time);
     g_test_add_func("/dirty-engine/clock-back", test_clock_goes_back);
+    g_test_add_func("/dirty-engine/deadline/met", test_deadline_is_met);
+    g_test_add_func("/dirty-engine/deadline/missed",
+                    test_deadline_cannot_be_met);
+    g_test_add_func("/dirty-engine/deadline/means",
+                    test_deadline_without_means);
+    g_test_add_func("/dirty-engine/deadline/limit", test_deadline_and_limit);
+    g_test_add_func("/dirty-engine/deadline/shares",
+                    test_deadline_without_shares);
+    g_test_add_func("/dirty-engine/deadline/changes", test_deadline_changes);
     return g_test_run();
 }

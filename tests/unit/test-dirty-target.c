@@ -195,10 +195,17 @@ static void test_budget_with_pauses(void)
 
     /* Devices have their part, but vCPUs never stop for them. */
     it.pause_ns = DIRTY_NS_PER_S * 7 / 10;
-    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 499);
-    g_assert_cmpuint(dirty_target_budget_pps(&it, 100), ==, 399);
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 500);
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 100), ==, 400);
     g_assert_cmpuint(dirty_target_budget_pps(&it, 400), ==, 300);
     g_assert_cmpuint(dirty_target_budget_pps(&it, 600), ==, 293);
+    /* In an iteration that takes long they do no harm. */
+    it.begin_pages = it.remaining_pages = 100000;
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 5000);
+    it.begin_pages = it.remaining_pages = 10000;
+    g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==,
+                     10000 * 3 / 4 * 10 / 17);
+    it.begin_pages = it.remaining_pages = 0;
     /* A threshold above three quarters stands without a pause. */
     it.threshold_percent = 90;
     it.pause_ns = DIRTY_NS_PER_S / 1000;
@@ -262,6 +269,40 @@ static void test_budget_up_to_switchover(void)
     g_assert_cmpuint(dirty_target_budget_pps(&it, 0), ==, 250);
 }
 
+/* What it takes to be done in time, and when it is too late */
+static void test_deadline(void)
+{
+    DirtyIteration it = {
+        .link_pps = 1000,
+        .remaining_pages = 3000,
+        .dirtied_pages = 2500,
+        .switchover_pages = 500,
+    };
+    const int64_t s = DIRTY_NS_PER_S;
+
+    /* 5000 pages, so with half of the link for vCPUs it takes 10 s. */
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, 10 * s), ==, 50);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, 20 * s), ==, 75);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, 9999 * s), ==, 99);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, 5 * s), ==, 0);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, 0), ==, 0);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, -s), ==, 0);
+    /* of what devices leave */
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 500, 20 * s), ==, 50);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 1000, 20 * s), ==, 0);
+
+    it.threshold_percent = 5;
+    g_assert_cmpint(dirty_target_earliest_ns(&it, 0), ==, s * 5000 / 950);
+    g_assert_cmpint(dirty_target_earliest_ns(&it, 500), ==, s * 10000 / 950);
+    g_assert_cmpint(dirty_target_earliest_ns(&it, 1000), ==, -1);
+
+    /* It can be switched over. */
+    it.remaining_pages = it.dirtied_pages = 100;
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, s), ==, 99);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, -s), ==, 0);
+    g_assert_cmpint(dirty_target_earliest_ns(&it, 0), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -278,6 +319,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-target/pauses", test_budget_with_pauses);
     g_test_add_func("/dirty-target/in-vain", test_syncs_in_vain);
     g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
+    g_test_add_func("/dirty-target/deadline", test_deadline);
     g_test_add_func("/dirty-target/large", test_large);
     g_test_add_func("/dirty-target/no-lifetime", test_expected_in_no_lifetime);
     return g_test_run();
