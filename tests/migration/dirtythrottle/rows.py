@@ -19,7 +19,7 @@ from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.strategy import (
     AUTO_CONVERGE, BOTH, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, REAPER_1S,
-    REAPER_ADAPTIVE, REAPER_GEARS, Strategy
+    REAPER_ADAPTIVE, REAPER_GEARS, Strategy, with_deadline
 )
 from dirtythrottle.testbed import LARGE_READER, LARGE_WRITER, Testbed
 
@@ -98,6 +98,18 @@ def _quota_rows() -> list[Row]:
             Converge(), Testbed(link_changes=((3, 30), (9, 100))),
             BY_ITSELF, first=False),
     ]
+
+
+def _deadline_rows() -> list[Row]:
+    """The reference work, in the time that somebody says"""
+    rows = [Row("deadline-%d" % seconds, "to be done in %d s" % seconds,
+                Converge(), Testbed(), (with_deadline(seconds),))
+            for seconds in (3, 5, 6, 7, 8, 10, 15, 20)]
+    rows.append(Row("deadline-15-drops",
+                    "link 100, 30 after 3 s, 100 MB/s after 9 s, in 15 s",
+                    Converge(), Testbed(link_changes=((3, 30), (9, 100))),
+                    (with_deadline(15),)))
+    return rows
 
 
 def _faults_rows() -> list[Row]:
@@ -222,5 +234,6 @@ def _hostile_rows() -> list[Row]:
                 first=False)]
 
 
-ROWS = (_limit_rows() + _quota_rows() + _faults_rows() + _alike_rows() +
-        _guest_rows() + _reaper_rows() + _scaling_rows() + _hostile_rows())
+ROWS = (_limit_rows() + _quota_rows() + _deadline_rows() + _faults_rows() +
+        _alike_rows() + _guest_rows() + _reaper_rows() + _scaling_rows() +
+        _hostile_rows())

@@ -49,6 +49,13 @@ BOTH = Strategy("dirty-quota, auto-converge",
                 capabilities=("dirty-quota", "auto-converge"))
 AUTO_CONVERGE = Strategy("auto-converge", capabilities=("auto-converge",))
 
+
+def with_deadline(seconds: int) -> Strategy:
+    return Strategy("dirty-quota, in %d s" % seconds,
+                    capabilities=("dirty-quota",),
+                    parameters={"dirty_quota_deadline": seconds})
+
+
 REAPER_1S = Strategy("1 s reaper")
 # The table shortens the wait of this series' reaper; others wait otherwise
 REAPER_GEARS = Strategy("gears", knows=("adaptive-reaper",), gears=True)

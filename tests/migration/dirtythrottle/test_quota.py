@@ -162,6 +162,55 @@ class QuotaTest(ThrottleTest):
                                      for vcpu in info["vcpus"]), 0)
 
 
+class DeadlineTest(QuotaTest):
+
+    # More than any test lasts
+    DISTANT = 1000000
+
+    def test_met(self) -> None:
+        """So much time that a busy machine does not miss it either"""
+        said = self.migrate((WRITER, READER), dirty_quota_deadline=8)
+        self.assertIn("throttling", [info["phase"] for info in said])
+        self.assertFalse(any(info.get("deadline-missed") for info in said))
+        self.assertFalse(any("earliest-time" in info for info in said))
+
+    def test_distant(self) -> None:
+        """vCPUs get what the link carries, and half of it without a deadline"""
+        src = self.source((WRITER, SMALL_READER))
+        migration = self.start(src, dirty_quota_deadline=self.DISTANT)
+        info = self.wait_phase(migration, "throttling")
+        self.assertFalse(info["deadline-missed"])
+        self.assertGreater(info["budget"], 0.75 * info["bandwidth"])
+        src.set_parameters(dirty_quota_deadline=0)
+        wait_until("no deadline", SOON, lambda: "deadline-missed" not in
+                   self.throttle(migration))
+        info = self.throttle(migration)
+        self.assertLessEqual(info["budget"], 0.51 * info["bandwidth"])
+        migration.cancel()
+
+    def test_missed(self) -> None:
+        """That is said in the first pass, which is throttled then"""
+        src = self.source((WRITER, SMALL_READER))
+        # A first pass of 20 s
+        migration = self.start(src, link=4, dirty_quota_deadline=1)
+        info = self.wait_phase(migration, "throttling")
+        self.assertTrue(info["deadline-missed"])
+        self.assertGreater(info["earliest-time"], 1000)
+        said = src.command("human-monitor-command",
+                           command_line="info migrate")
+        self.assertIn("dirty throttle deadline: cannot be met", said)
+        wait_until("a penalty", SOON, lambda: self.throttle(migration)
+                   ["vcpus"][0]["penalties"])
+        self.assertEqual(migration.poll().info["ram"]["dirty-sync-count"], 1)
+        # There is time after all.
+        src.set_parameters(dirty_quota_deadline=self.DISTANT)
+        info = self.wait_phase(migration, "first-pass")
+        self.assertFalse(info["deadline-missed"])
+        self.assertNotIn("earliest-time", info)
+        self.assertEqual(migration.poll().info["ram"]["dirty-sync-count"], 1)
+        migration.cancel()
+
+
 class ConvergeTest(QuotaTest):
 
     def test_ring_1024(self) -> None:

@@ -159,7 +159,8 @@ def _zero_part(found: dict[tuple[str, str], list[Any]],
     """Of the link's time, as long as the first pass of throttled rows tells"""
     shown = []
     for (name, column), runs in found.items():
-        if name not in rows or "dirty-quota" not in column:
+        if name not in rows or POLICIES.get(
+                column.split(", ", 1)[1]) != "dirty-quota":
             continue
         testbed = rows[name].testbed
         used = _used_mib(testbed)

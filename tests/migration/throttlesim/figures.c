@@ -124,7 +124,7 @@ static double figures_possible_s(const Sim *s)
     const Scenario *sc = s->scenario;
     double link_pps = scenario_link_pps(sc, 0), first_s, backlog = 0, kept = 0;
 
-    if (sc->link_changes->len) {
+    if (sc->link_changes->len || sc->deadline_ns) {
         return 0;
     }
     link_pps *= 1 - sc->link_jitter / 2;

@@ -234,6 +234,8 @@ double memory_send(Memory *m, double pages)
     unsigned visits = 1;
     double sent = 0, left = m->nr_to_send - m->nr_zero;
 
+    /* Zero pages may be all that is left. */
+    m->at_zeros |= left < 0.5 && m->nr_zero > 0;
     for (unsigned i = 0; i < m->areas->len; i++) {
         visits += memory_area(m, i)->nr_parts;
     }

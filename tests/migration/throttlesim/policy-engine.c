@@ -51,6 +51,9 @@ typedef struct Engine {
     /* on the host's clock */
     int64_t spent_us;
     uint64_t steps;
+    /* since when the deadline is said to be missed, and what can be met */
+    int64_t late_since_ns;
+    int64_t late_ns;
     unsigned phases;
     int64_t phases_ns[3];
     bool seen[DIRTY_PHASE_CANNOT_HELP + 1];
@@ -139,6 +142,7 @@ static void engine_begin(Sim *s, bool limit, bool share)
 
     s->state = e;
     e->vcpus = g_new0(EngineVcpu, s->nr_vcpus);
+    e->seen[DIRTY_PHASE_FIRST_PASS] = true;
     converge_begin(&e->converge, s);
     dirty_estimate_init(&e->estimate);
     for (unsigned i = 0; i < s->nr_vcpus; i++) {
@@ -242,11 +246,26 @@ static void engine_count_phase(Engine *e, DirtyPhase before, int64_t now_ns)
     }
 }
 
+/* What was first said of a deadline that is missed, if nobody took it back */
+static void engine_note_late(Engine *e, int64_t now_ns)
+{
+    if (!e->e.late_ns) {
+        e->late_since_ns = 0;
+    } else if (!e->late_since_ns) {
+        e->late_since_ns = now_ns;
+        e->late_ns = e->e.late_ns;
+    }
+}
+
 static void engine_decide(Sim *s, int64_t now_ns)
 {
     Engine *e = s->state;
     DirtyPhase before = e->e.phase;
     DirtyVcpuSample vcpus;
+    DirtyAim aim = {
+        .threshold_percent = s->scenario->threshold_percent,
+        .deadline_ns = s->scenario->deadline_ns,
+    };
     bool due = now_ns - e->decided_ns >= DECIDE_NS;
 
     if (!due && !dirty_engine_watches(&e->e)) {
@@ -262,9 +281,9 @@ static void engine_decide(Sim *s, int64_t now_ns)
         engine_correct(s, now_ns);
     }
     vcpus = engine_sample(s, now_ns);
-    engine_set_decision(s, dirty_engine_decide(&e->e, &vcpus,
-                                               s->scenario->threshold_percent,
-                                               now_ns), now_ns);
+    engine_set_decision(s, dirty_engine_decide(&e->e, &vcpus, &aim, now_ns),
+                        now_ns);
+    engine_note_late(e, now_ns);
     engine_count_phase(e, before, now_ns);
 }
 
@@ -464,6 +483,8 @@ PolicyEngineState policy_engine_state(const Sim *s)
         .vcpu_bytes = sizeof(DirtyVcpu),
         .phases = e->phases,
         .flaps = e->flaps,
+        .late_since_ns = e->late_since_ns,
+        .late_ns = e->late_ns,
         .phase = e->decision.fallback ? "fallback" : phases[e->e.phase],
         .reason = reasons[e->decision.reason],
     };

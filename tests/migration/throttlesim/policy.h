@@ -39,6 +39,12 @@ typedef struct PolicyEngineState {
     /* phases that began, and whether more than one in a second, for two */
     unsigned phases;
     bool flaps;
+    /*
+     * Since when it is said, up to the end, that the deadline is missed, and
+     * when it was said then that it can be over; 0: it is not
+     */
+    int64_t late_since_ns;
+    int64_t late_ns;
     const char *phase;
     const char *reason;
 } PolicyEngineState;

@@ -244,6 +244,7 @@ static bool scenario_load_migration(Scenario *s, GKeyFile *file,
         { "threshold", 1, 100, 1, .number = &s->threshold_percent },
         { "limit-mib", 1, 1e6, MIB / SIM_PAGE_BYTES, .count = &s->limit_pps },
         { "max-throttle", 1, 99, 1, .number = &s->max_throttle_percent },
+        { "deadline-s", 1, 100000, S, .ns = &s->deadline_ns },
         { "give-up-s", 1, 100000, S, .ns = &s->give_up_ns },
         { }
     };
@@ -277,6 +278,7 @@ static bool scenario_load_expected(Scenario *s, GKeyFile *file,
     SimExpected *e = &s->expected;
     const Key keys[] = {
         { "converges", .flag = &e->converges },
+        { "late", .flag = &e->late },
         { "percent", 0, 100, 1, .real = &e->percent },
         { "second-percent", 0, 100, 1, .real = &e->second_percent },
         { "reader-percent", 0, 100, 1, .real = &e->reader_percent },

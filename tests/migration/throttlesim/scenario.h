@@ -70,6 +70,8 @@ typedef struct SimExpected {
     /* and that anybody keeps in any second */
     double second_percent;
     double stall_ms;
+    /* the deadline cannot be met */
+    bool late;
     /* why slowing vCPUs does not help, as of the end; NULL: it does */
     char *reason;
 } SimExpected;
@@ -97,6 +99,8 @@ typedef struct Scenario {
     /* of capability dirty-limit, pages/s */
     uint64_t limit_pps;
     unsigned max_throttle_percent;
+    /* 0: there is none */
+    int64_t deadline_ns;
     /* it is given up then */
     int64_t give_up_ns;
 

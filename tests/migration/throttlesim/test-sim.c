@@ -143,7 +143,9 @@ static void test_zeros(void)
     memory_begin(&m);
     g_assert_cmpfloat(m.nr_to_send, ==, 150);
     g_assert_cmpfloat(memory_skip_zeros(&m, 10), ==, 0);
-    g_assert_cmpfloat(memory_send(&m, 120), ==, 100);
+    /* It may come to the last page and no further. */
+    g_assert_cmpfloat(memory_send(&m, 100), ==, 100);
+    g_assert_cmpfloat(memory_send(&m, 20), ==, 0);
     g_assert_cmpfloat(memory_skip_zeros(&m, 10), ==, 10);
     memory_write(&m, area, &at, 100, 100);
     g_assert_cmpfloat(memory_sync(&m), ==, 100);

@@ -40,6 +40,7 @@ PARAMETERS: dict[str, tuple[list[Any], list[Any]]] = {
                          [0, 4294967297, -1, "fast", 1.5]),
     "x-vcpu-dirty-limit-period": ([1, 10, 100, 1000], [0, 1001, -5, None]),
     "dirty-quota-interval": ([1, 3, 10, 100, 1000], [0, 1001, True]),
+    "dirty-quota-deadline": ([0, 1, 5, 20, 1000000], [-1, 1000001, "soon"]),
     "throttle-trigger-threshold": ([1, 10, 50, 99, 100], [0, 101]),
     "cpu-throttle-initial": ([1, 20, 99], [0, 100]),
     "cpu-throttle-increment": ([1, 10, 99], [0, 100]),
