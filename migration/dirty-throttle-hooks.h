@@ -14,6 +14,9 @@
 /* Capabilities were set, or have their first values.  With the BQL held. */
 void dirty_throttle_capabilities_changed(void);
 
+/* Another one is coming, of whatever kind; the record of the last one goes. */
+void dirty_throttle_migration_init(void);
+
 /**
  * dirty_throttle_migration_begin: an outgoing precopy migration starts
  *
@@ -86,5 +89,16 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
  * dirty throttle; the caller frees it
  */
 DirtyThrottleInfo *dirty_throttle_query_migration(void);
+
+/**
+ * dirty_throttle_query_record: what was done for the last migration
+ *
+ * To be asked when it is over or has gone to postcopy.  Called with the BQL
+ * held.
+ *
+ * Returns: NULL unless it had a capability that slows vCPUs; the caller frees
+ * it
+ */
+DirtyThrottleRecord *dirty_throttle_query_record(void);
 
 #endif

@@ -10,6 +10,8 @@
 #define MIGRATION_DIRTY_THROTTLE_INT_H
 
 #include "qemu/thread.h"
+#include "qemu/units.h"
+#include "qapi/qapi-types-migration.h"
 #include "migration/dirty-throttle.h"
 #include "dirty-throttle/engine.h"
 #include "dirty-throttle/estimate.h"
@@ -31,11 +33,27 @@ typedef struct DirtyThrottleVcpu {
     /* v.dirtied_pages when the present epoch began; only with rings */
     uint64_t epoch_pages;
 
-    /* v's counters when the migration began; under DirtyThrottle.lock */
+    /*
+     * The lowest rate that the migration has allowed the vCPU, while it was
+     * penalised; v's counters when that began; under DirtyThrottle.lock
+     */
+    uint64_t lowest_pps;
     uint64_t paid_before_ns;
     uint64_t penalties_before;
     uint64_t full_before;
 } DirtyThrottleVcpu;
+
+/* How many changes are remembered: one a second for a minute */
+#define DIRTY_CHANGES_MAX 64
+
+/* The engine has found that the migration needs something else than before. */
+typedef struct DirtyChange {
+    int64_t time_ns;
+    DirtyPhase phase;
+    DirtyReason reason;
+    bool fallback;
+    bool deadline_missed;
+} DirtyChange;
 
 /* An outgoing migration, as far as the throttle is concerned */
 typedef struct DirtyThrottleMigration {
@@ -54,6 +72,13 @@ typedef struct DirtyThrottleMigration {
     /* auto-converge may slow the guest; also read without the lock */
     bool fallback;
     DirtyEngine engine;
+    /* events are wanted */
+    bool tells;
+    /* all changes, of which the latest are remembered in a ring */
+    uint64_t nr_changes;
+    DirtyChange changes[DIRTY_CHANGES_MAX];
+    /* when vCPUs were first slowed; 0: not yet */
+    int64_t throttled_ns;
     DirtyPool pool;
     /* rounds of the pool; each begins with another vCPU */
     unsigned rounds;
@@ -100,6 +125,8 @@ typedef struct DirtyThrottle {
      */
     bool unexplained;
     DirtyThrottleMigration migration;
+    /* of the last one that has ended; NULL: none has, or another is coming */
+    DirtyThrottleRecord *record;
 } DirtyThrottle;
 
 /* The one object of the dirty throttle; there is one machine per process. */
@@ -107,6 +134,34 @@ extern DirtyThrottle dirty_throttle;
 
 /* Whether the accelerator, if there is one, has dirty rings. */
 bool dirty_throttle_has_rings(void);
+
+/* In the units of QAPI: bytes, and MB/s, which are 2^20 bytes/s */
+static inline uint64_t dirty_throttle_pages_to_bytes(uint64_t pages)
+{
+    return pages * qemu_real_host_page_size();
+}
+
+static inline double dirty_throttle_pps_to_mbps(uint64_t pps)
+{
+    return (double)dirty_throttle_pages_to_bytes(pps) / MiB;
+}
+
+/* As QAPI has it.  The latter two are called with t->lock held. */
+DirtyThrottleMode dirty_throttle_mode(const DirtyMeans *means);
+DirtyThrottleMechanism dirty_throttle_mechanism(DirtyThrottle *t);
+void dirty_throttle_tell_engine(DirtyThrottle *t, DirtyThrottleInfo *info);
+
+/*
+ * Remember what has changed, if something has, and have an event sent.  Called
+ * with t->lock held.
+ */
+void dirty_throttle_note_change(DirtyThrottle *t, int64_t now_ns);
+
+/*
+ * Put down what was done for the migration that has ended, or is not in precopy
+ * any more.  Called with t->lock held.
+ */
+void dirty_throttle_record(DirtyThrottle *t);
 
 /* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
 uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu);

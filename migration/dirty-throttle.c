@@ -139,6 +139,16 @@ void dirty_throttle_register(const DirtyThrottleOps *ops)
     t->ops = ops;
 }
 
+/* From now on its figures count.  Called with t->lock and vcpu->lock held. */
+static void throttle_count_vcpu_from_now(DirtyThrottleVcpu *vcpu)
+{
+    vcpu->paid_before_ns = vcpu->v.paid_ns;
+    vcpu->penalties_before = vcpu->v.penalties;
+    vcpu->full_before = vcpu->v.ring_full_exits;
+    vcpu->v.longest_ns = 0;
+    vcpu->lowest_pps = UINT64_MAX;
+}
+
 void dirty_throttle_vcpu_reset(int cpu_index)
 {
     DirtyThrottle *t = &dirty_throttle;
@@ -148,6 +158,7 @@ void dirty_throttle_vcpu_reset(int cpu_index)
     QEMU_LOCK_GUARD(&vcpu->lock);
     dirty_vcpu_forget(&vcpu->v, throttle_now_ns());
     vcpu->history = (DirtyHistory) { };
+    throttle_count_vcpu_from_now(vcpu);
     vcpu->v.worth = t->estimate.worth;
 }
 
@@ -387,6 +398,21 @@ static int64_t throttle_rate_span_ns(DirtyThrottle *t)
            EPOCH_NS;
 }
 
+/* What a vCPU that pays is allowed.  Called with t->lock and its lock held. */
+static void throttle_record_lowest(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
+{
+    const DirtyVcpu *v = &vcpu->v;
+    uint64_t pps = v->limit.rate_pps;
+
+    if (!t->migration.active || !dirty_history_recent(&vcpu->history).paid_ns) {
+        return;
+    }
+    if (dirty_account_limited(&v->share)) {
+        pps = MIN(pps, v->share.rate_pps + v->share.extra_pps);
+    }
+    vcpu->lowest_pps = MIN(vcpu->lowest_pps, pps);
+}
+
 /* Called with t->lock held, after a look. */
 static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 {
@@ -401,6 +427,7 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_history_record(&t->vcpus[i].history, v->dirtied_pages,
                              v->paid_ns, now_ns);
+        throttle_record_lowest(t, &t->vcpus[i]);
     }
 }
 
@@ -427,6 +454,10 @@ static void throttle_set_decision(DirtyThrottle *t, DirtyDecision decision,
         cpu_throttle_stop();
     }
     qatomic_set(&m->fallback, decision.fallback);
+    if (!m->throttled_ns && (m->limiting || m->sharing)) {
+        m->throttled_ns = now_ns;
+    }
+    dirty_throttle_note_change(t, now_ns);
 }
 
 /* What the operator wants.  Called with t->lock held. */
@@ -769,9 +800,7 @@ static void throttle_count_from_now(DirtyThrottle *t)
         DirtyThrottleVcpu *vcpu = &t->vcpus[i];
 
         QEMU_LOCK_GUARD(&vcpu->lock);
-        vcpu->paid_before_ns = vcpu->v.paid_ns;
-        vcpu->penalties_before = vcpu->v.penalties;
-        vcpu->full_before = vcpu->v.ring_full_exits;
+        throttle_count_vcpu_from_now(vcpu);
     }
 }
 
@@ -804,6 +833,7 @@ void dirty_throttle_migration_begin(void)
             .active = (means.mechanism || alike) &&
                       (means.limit || means.share),
             .reaped_before = reaped,
+            .tells = migrate_use_events() && (means.limit || means.share),
         };
         qemu_thread_get_self(&m->thread);
         throttle_count_from_now(t);
@@ -839,6 +869,9 @@ void dirty_throttle_migration_end(void)
     bool alike;
 
     WITH_QEMU_LOCK_GUARD(&t->lock) {
+        if (m->precopy) {
+            dirty_throttle_record(t);
+        }
         m->precopy = false;
         if (!m->active) {
             return;

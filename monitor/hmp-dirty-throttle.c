@@ -45,6 +45,43 @@ static void hmp_print_phase(Monitor *mon, const DirtyThrottleInfo *info)
     }
 }
 
+static void hmp_print_change(Monitor *mon, const DirtyThrottleChange *c)
+{
+    monitor_printf(mon, "after %" PRIu64 " ms: %s", c->time,
+                   DirtyThrottlePhase_str(c->phase));
+    if (c->has_reason) {
+        monitor_printf(mon, " (%s)", DirtyThrottleReason_str(c->reason));
+    }
+    monitor_printf(mon, "%s%s\n", c->fallback ? ", left to auto-converge" : "",
+                   c->deadline_missed ? ", the deadline cannot be met" : "");
+}
+
+void hmp_print_dirty_throttle_record(Monitor *mon, const DirtyThrottleRecord *r)
+{
+    monitor_printf(mon, "dirty throttle: %s, over",
+                   DirtyThrottleMode_str(r->mode));
+    if (r->has_throttled_after) {
+        monitor_printf(mon, ", throttled after %" PRIu64 " ms\n",
+                       r->throttled_after);
+    } else {
+        monitor_printf(mon, ", never throttled\n");
+    }
+    for (DirtyThrottleChangeList *e = r->changes; e; e = e->next) {
+        hmp_print_change(mon, e->value);
+    }
+    for (DirtyThrottleVcpuRecordList *e = r->vcpus; e; e = e->next) {
+        DirtyThrottleVcpuRecord *v = e->value;
+
+        monitor_printf(mon, "vcpu[%" PRId64 "]: penalties %" PRIu64 " (%" PRIu64
+                       " ms, longest %" PRIu64 " ms)", v->cpu_index,
+                       v->penalties, v->penalty_time, v->longest_penalty);
+        if (v->has_lowest_rate) {
+            monitor_printf(mon, ", lowest %.2f MB/s", v->lowest_rate);
+        }
+        monitor_printf(mon, "\n");
+    }
+}
+
 void hmp_print_dirty_throttle(Monitor *mon, const DirtyThrottleInfo *info)
 {
     if (info->phase != DIRTY_THROTTLE_PHASE_OFF) {

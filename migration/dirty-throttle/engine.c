@@ -76,7 +76,7 @@
  *                limit             share     auto-converge
  *   FIRST_PASS   no                no        no
  *   WATCHING     if it once was    no        no
- *   THROTTLING   yes               yes       no
+ *   THROTTLING   if needed         yes       no
  *   DEVICES      if it once was    no        yes
  *   FLOOR        yes               yes       yes
  *   MECHANISM, UNEXPLAINED
@@ -316,7 +316,8 @@ static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
  * What a phase means for the guest.
  *
  * A limit stays once it was needed: it is a number that somebody chose, and
- * dirty-limit promises that it holds until the migration ends.  A share is
+ * dirty-limit promises that it holds until the migration ends.  What a deadline
+ * requires in the first pass is no need for it.  A share is
  * what the link leaves.  It is lifted as soon as the migration does without.
  *
  * Both stay in force with DIRTY_REASON_FLOOR: auto-converge comes on top of
@@ -330,8 +331,6 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
     bool slow_vcpus = phase == DIRTY_PHASE_THROTTLING ||
                       reason == DIRTY_REASON_FLOOR;
     bool alike = dirty_means_alike(&e->means);
-    /* A deadline may require shares there, and no limit. */
-    bool first_pass = e->iteration.number < 2;
 
     if (e->phase != phase) {
         e->phase_ns = now_ns;
@@ -340,7 +339,7 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
     e->phase = phase;
     e->decision = (DirtyDecision) {
         .limit = e->means.limit && !alike &&
-                 ((slow_vcpus && !first_pass) || e->decision.limit),
+                 ((slow_vcpus && e->needed) || e->decision.limit),
         .share = e->means.share && slow_vcpus,
         .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP &&
                     !(alike && reason == DIRTY_REASON_FLOOR),
@@ -526,14 +525,14 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         e->paid_change_ns = now_ns;
     }
 
+    e->needed = dirty_target_needs_throttle(it);
     if (it->number < 2) {
         engine_set_phase(e, engine_must_begin(e) ? DIRTY_PHASE_THROTTLING
                                                       : DIRTY_PHASE_FIRST_PASS,
                          DIRTY_REASON_NONE, vcpus, now_ns);
         return e->decision;
     }
-    needed = dirty_target_needs_throttle(it) ||
-             engine_hides_load(e, vcpus, now_ns);
+    needed = e->needed || engine_hides_load(e, vcpus, now_ns);
     reason = needed ? engine_find_reason(e, vcpus, now_ns)
                     : DIRTY_REASON_NONE;
     engine_set_phase(e, reason ? DIRTY_PHASE_CANNOT_HELP :

@@ -110,6 +110,8 @@ typedef struct DirtyEngine {
     /* what was decided last */
     DirtyDecision decision;
     DirtyLink link;
+    /* the iteration is going to leave too much */
+    bool needed;
     /* what vCPUs may dirty */
     uint64_t budget_pps;
     /*

@@ -158,7 +158,7 @@ unsigned dirty_target_deadline_percent(const DirtyIteration *it,
     }
     seconds = (double)left_ns / DIRTY_NS_PER_S;
     if (pages <= 0) {
-        return seconds > 0 ? DEADLINE_MOST_PERCENT : 0;
+        return DEADLINE_MOST_PERCENT;
     }
     pps = it->link_pps - device_pps;
     if (pages >= pps * seconds) {

@@ -156,6 +156,7 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     }
     if (paid_ns || v->stretch_ns) {
         v->penalties++;
+        v->longest_ns = MAX(v->longest_ns, v->stretch_ns + paid_ns);
         v->penalised_ns = now_ns;
         /*
          * Kicks cut a penalty in pieces; all of them together are one.  The

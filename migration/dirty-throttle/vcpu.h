@@ -47,6 +47,8 @@ typedef struct DirtyVcpu {
     uint64_t dirtied_pages;
     uint64_t paid_ns;
     uint64_t penalties;
+    /* the longest of them */
+    int64_t longest_ns;
     /* when the latest penalty ended, 0: none has; if it was a longest one */
     int64_t penalised_ns;
     bool penalty_longest;

@@ -262,6 +262,29 @@ static void check_no_rings_to_reap(QDict *throttle)
     g_assert_false(qdict_get_bool(throttle, "fallback"));
 }
 
+/* What is told when such a migration is over */
+static void check_record(QTestState *qts, bool fallback)
+{
+    QDict *rsp = qtest_qmp(qts, "{'execute': 'query-migrate'}");
+    QDict *info = qdict_get_qdict(rsp, "return");
+    QDict *record = qdict_get_qdict(info, "dirty-throttle-record");
+    QList *changes = qdict_get_qlist(record, "changes");
+    QDict *change = qobject_to(QDict, qlist_peek(changes));
+
+    g_assert_false(qdict_haskey(info, "dirty-throttle"));
+    g_assert_cmpstr(qdict_get_str(record, "mode"), ==, "limit-and-quota");
+    g_assert_false(qdict_haskey(record, "mechanism"));
+    g_assert_false(qdict_haskey(record, "throttled-after"));
+    g_assert_true(qlist_empty(qdict_get_qlist(record, "vcpus")));
+    g_assert_cmpuint(qlist_size(changes), ==, 1);
+    g_assert_cmpstr(qdict_get_str(change, "phase"), ==, "cannot-help");
+    g_assert_cmpstr(qdict_get_str(change, "reason"), ==, "no-mechanism");
+    g_assert_true(qdict_get_bool(change, "fallback") == fallback);
+    qobject_unref(rsp);
+    assert_hmp(qts, "info migrate",
+               "dirty throttle: limit-and-quota, over, never throttled");
+}
+
 /* It is told that there is no ring, and who takes over, and goes on. */
 static void test_migration_without_ring(const void *data)
 {
@@ -286,6 +309,7 @@ static void test_migration_without_ring(const void *data)
     }
     wait_completed(qts, auto_converge ? check_left_to_auto_converge
                                       : check_not_left_to_anybody);
+    check_record(qts, auto_converge);
     qtest_quit(qts);
 }
 

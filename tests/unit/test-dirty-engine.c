@@ -1440,6 +1440,19 @@ static void test_deadline_and_limit(void)
     m.deadline_ns = 60 * S;
     model_run(&m, 1 * S);
     g_assert_false(m.decision.share || m.decision.limit);
+
+    /* Nor is it in force after that, as long as nothing else requires it. */
+    m = deadline_model(5 * S);
+    m.limit_pps = LINK_PPS * 4 / 10;
+    m.both = true;
+    model_begin(&m);
+    while (m.iteration < 2) {
+        model_step(&m);
+    }
+    m.vcpu_pps = 0;
+    model_run(&m, 300 * MS);
+    g_assert_true(m.decision.share);
+    g_assert_false(m.decision.limit);
 }
 
 /* Where shares are lifted, nobody knows when it can be over. */
