@@ -41,6 +41,12 @@
 /* With all of what devices leave a migration would never end. */
 #define DEADLINE_MOST_PERCENT 99
 
+/*
+ * When the guest can be switched over, it has to stay so until the sender comes
+ * to that, a window or two later: less is dirtied than sent.
+ */
+#define DEADLINE_END_PERCENT 50
+
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365 * 24 * 3600)
 
@@ -158,7 +164,7 @@ unsigned dirty_target_deadline_percent(const DirtyIteration *it,
     }
     seconds = (double)left_ns / DIRTY_NS_PER_S;
     if (pages <= 0) {
-        return DEADLINE_MOST_PERCENT;
+        return DEADLINE_END_PERCENT;
     }
     pps = it->link_pps - device_pps;
     if (pages >= pps * seconds) {

@@ -119,8 +119,8 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
  * @device_pps: what devices dirty, d
  * @left_ns: the time until the deadline; below 0 after it
  *
- * Returns: w in percent of B - d, rounded, at most 99; 0 if it is too late, and
- * never if the guest can be switched over
+ * Returns: w in percent of B - d, rounded, at most 99; 0 if it is too late; 50
+ * if the guest can be switched over
  */
 unsigned dirty_target_deadline_percent(const DirtyIteration *it,
                                        uint64_t device_pps, int64_t left_ns);

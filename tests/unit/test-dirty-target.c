@@ -298,8 +298,8 @@ static void test_deadline(void)
 
     /* It can be switched over. */
     it.remaining_pages = it.dirtied_pages = 100;
-    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, s), ==, 99);
-    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, -s), ==, 99);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, s), ==, 50);
+    g_assert_cmpuint(dirty_target_deadline_percent(&it, 0, -s), ==, 50);
     g_assert_cmpint(dirty_target_earliest_ns(&it, 0), ==, 0);
 }
 
