@@ -77,7 +77,7 @@ typedef struct DirtyThrottleMigration {
     /* all changes, of which the latest are remembered in a ring */
     uint64_t nr_changes;
     DirtyChange changes[DIRTY_CHANGES_MAX];
-    /* when vCPUs were first slowed; 0: not yet */
+    /* when limits or shares were first put in force; 0: not yet */
     int64_t throttled_ns;
     DirtyPool pool;
     /* rounds of the pool; each begins with another vCPU */

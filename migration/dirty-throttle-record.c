@@ -204,15 +204,16 @@ static DirtyThrottleChangeList *record_changes(DirtyThrottleMigration *m)
 void dirty_throttle_record(DirtyThrottle *t)
 {
     DirtyThrottleMigration *m = &t->migration;
+    DirtyThrottleMode mode = dirty_throttle_mode(&m->engine.means);
     DirtyThrottleRecord *r;
 
     qapi_free_DirtyThrottleRecord(t->record);
     t->record = NULL;
-    if (dirty_throttle_mode(&m->engine.means) == DIRTY_THROTTLE_MODE_NONE) {
+    if (mode == DIRTY_THROTTLE_MODE_NONE) {
         return;
     }
     r = g_new0(DirtyThrottleRecord, 1);
-    r->mode = dirty_throttle_mode(&m->engine.means);
+    r->mode = mode;
     r->has_mechanism = m->active && (m->engine.means.mechanism ||
                                      dirty_means_alike(&m->engine.means));
     if (r->has_mechanism) {

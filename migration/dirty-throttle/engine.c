@@ -24,7 +24,7 @@
  *      progress; the lower of the last two
  *
  * Computed from these, f being throttle-trigger-threshold, or with a deadline
- * what it takes to be done by then, but no less than 5 %
+ * what it takes to be done by then, but no less than 5 %:
  *
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
@@ -317,8 +317,8 @@ static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
  *
  * A limit stays once it was needed: it is a number that somebody chose, and
  * dirty-limit promises that it holds until the migration ends.  What a deadline
- * requires in the first pass is no need for it.  A share is
- * what the link leaves.  It is lifted as soon as the migration does without.
+ * requires in the first pass is no need for it.  A share is what the link
+ * leaves.  It is lifted as soon as the migration does without.
  *
  * Both stay in force with DIRTY_REASON_FLOOR: auto-converge comes on top of
  * them.  With DIRTY_REASON_DEVICES a share would take everything from vCPUs
@@ -527,9 +527,9 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
 
     e->needed = dirty_target_needs_throttle(it);
     if (it->number < 2) {
-        engine_set_phase(e, engine_must_begin(e) ? DIRTY_PHASE_THROTTLING
-                                                      : DIRTY_PHASE_FIRST_PASS,
-                         DIRTY_REASON_NONE, vcpus, now_ns);
+        engine_set_phase(e, engine_must_begin(e) ? DIRTY_PHASE_THROTTLING :
+                            DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
+                         now_ns);
         return e->decision;
     }
     needed = e->needed || engine_hides_load(e, vcpus, now_ns);

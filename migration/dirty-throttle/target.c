@@ -162,10 +162,10 @@ unsigned dirty_target_deadline_percent(const DirtyIteration *it,
     if (it->link_pps <= device_pps) {
         return 0;
     }
-    seconds = (double)left_ns / DIRTY_NS_PER_S;
     if (pages <= 0) {
         return DEADLINE_END_PERCENT;
     }
+    seconds = (double)left_ns / DIRTY_NS_PER_S;
     pps = it->link_pps - device_pps;
     if (pages >= pps * seconds) {
         return 0;

@@ -36,8 +36,8 @@ typedef struct DirtyIteration {
 /**
  * dirty_target_needs_throttle: will this iteration leave too much behind?
  *
- * The first pass sends everything, whatever the guest does, so throttling it
- * costs the guest and gains nothing.  A later iteration is on a good way when
+ * The first pass sends everything, whatever the guest does, so it never needs
+ * throttling for what it leaves.  A later iteration is on a good way when
  * what it leaves can be switched over, or is no more than threshold_percent of
  * what it began with: then the iterations shrink to nothing.  In the end less
  * must be dirtied than dirty_target_carried_pps().

@@ -353,6 +353,25 @@ static void test_throttling_ends_when_not_needed(void)
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
 }
 
+/* Short iterations are whole ones, but throttling goes on for two seconds. */
+static void test_throttling_ends_late(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+    int64_t quiet_ns;
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    m.vcpu_pps = 100;
+    quiet_ns = m.now_ns;
+    while (m.engine.phase == DIRTY_PHASE_THROTTLING) {
+        model_run(&m, 300 * MS);
+        model_sync(&m);
+    }
+    g_assert_cmpint(m.now_ns - quiet_ns, >=, 2 * S);
+    g_assert_cmpint(m.now_ns - quiet_ns, <=, 3 * S);
+}
+
 /*
  * A guest that is quiet while it is throttled, and else is not, does not make
  * the phase change again and again.
@@ -535,6 +554,20 @@ static void test_devices_with_pauses(void)
     model_run(&m, 60 * S);
     g_assert_true(m.done);
     g_assert_cmpuint(m.turns, ==, 2);
+}
+
+/* With such pauses a link that carries twice what they dirty is no relief. */
+static void test_devices_in_the_end(void)
+{
+    Model m = { .vcpu_pps = 100, .link_pps = LINK_PPS,
+                .device_pps = LINK_PPS * 4 / 10, .pauses = true };
+
+    model_begin(&m);
+    for (int i = 0; i < 200; i++) {
+        model_step(&m);
+    }
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_DEVICES);
+    g_assert_cmpuint(m.turns, ==, 1);
 }
 
 /* One burst of DMA, larger than all that an iteration sends */
@@ -1482,6 +1515,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/link/follows", test_budget_follows_the_link);
     g_test_add_func("/dirty-engine/pauses", test_pauses);
     g_test_add_func("/dirty-engine/urgent-burst", test_urgent_burst);
+    g_test_add_func("/dirty-engine/throttling/ends-late",
+                    test_throttling_ends_late);
     g_test_add_func("/dirty-engine/quiet-while-throttled",
                     test_quiet_while_throttled);
     g_test_add_func("/dirty-engine/link/stuck", test_link_is_stuck);
@@ -1503,6 +1538,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/devices/above-threshold",
                     test_devices_above_the_threshold);
     g_test_add_func("/dirty-engine/devices/pauses", test_devices_with_pauses);
+    g_test_add_func("/dirty-engine/devices/end", test_devices_in_the_end);
     g_test_add_func("/dirty-engine/devices/burst", test_devices_burst);
     g_test_add_func("/dirty-engine/devices/stuck-link",
                     test_devices_and_a_stuck_link);

@@ -287,6 +287,7 @@ static void test_floor_in_pieces(void)
         g_assert_true(dirty_vcpu_at_floor(&v, now));
     }
     g_assert_cmpuint(v.penalties, ==, 20);
+    g_assert_cmpint(v.longest_ns, ==, DIRTY_PENALTY_MAX_NS);
 }
 
 /* What was charged too much is given back, as far as it is not slept off. */

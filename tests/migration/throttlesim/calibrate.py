@@ -39,12 +39,8 @@ POLICIES = {
     "dirty-limit": "dirty-limit",
 }
 
-# Those of other binaries, where they differ
-PEER_POLICIES = {
-    "no throttle": "none",
-    "auto-converge": "auto-converge",
-    "dirty-limit": "feedback",
-}
+# Those of other binaries
+PEER_POLICIES = {**POLICIES, "dirty-limit": "feedback"}
 
 THIS = "this"
 
