@@ -61,6 +61,7 @@ static const DirtyThrottleReason record_reasons[] = {
     [DIRTY_REASON_UNEXPLAINED] = DIRTY_THROTTLE_REASON_UNEXPLAINED,
     [DIRTY_REASON_DEVICES] = DIRTY_THROTTLE_REASON_DEVICES,
     [DIRTY_REASON_FLOOR] = DIRTY_THROTTLE_REASON_FLOOR,
+    [DIRTY_REASON_CEILING] = DIRTY_THROTTLE_REASON_CEILING,
 };
 
 void dirty_throttle_tell_engine(DirtyThrottle *t, DirtyThrottleInfo *info)

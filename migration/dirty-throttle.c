@@ -196,7 +196,7 @@ int64_t dirty_throttle_penalty(int cpu_index)
     DirtyThrottleVcpu *vcpu = &dirty_throttle.vcpus[cpu_index];
 
     QEMU_LOCK_GUARD(&vcpu->lock);
-    return dirty_vcpu_penalty_ns(&vcpu->v, throttle_now_ns());
+    return dirty_vcpu_owed_ns(&vcpu->v, throttle_now_ns());
 }
 
 DirtyThrottleAllowance dirty_throttle_resume(int cpu_index, int64_t paid_ns,
@@ -327,23 +327,10 @@ static bool throttle_is_alike(DirtyThrottle *t)
            dirty_means_alike(&t->migration.engine.means);
 }
 
-/* For how much of the time they may sleep.  Called with t->lock held. */
-static unsigned throttle_max_percent(void)
+/* For how much of any second vCPUs may sleep.  Called with t->lock held. */
+static unsigned throttle_ceiling_percent(void)
 {
     return qatomic_read(&throttle_parameters()->max_cpu_throttle);
-}
-
-/*
- * What is left to vCPUs that are slowed alike, so that max-cpu-throttle is not
- * exceeded.  Called with t->lock held.
- */
-static uint64_t throttle_least_pps(DirtyThrottle *t, unsigned plugged)
-{
-    if (!throttle_is_alike(t)) {
-        return 0;
-    }
-    return dirty_estimate_by_time_pps(&t->estimate) * plugged *
-           (100 - throttle_max_percent()) / 100;
 }
 
 /*
@@ -357,7 +344,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 {
     DirtyThrottleMigration *m = &t->migration;
     int64_t interval_ns;
-    unsigned plugged = 0;
+    unsigned plugged = 0, ceiling_percent;
     uint64_t paid_pages = 0;
 
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
@@ -368,13 +355,14 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
         return false;
     }
     interval_ns = throttle_interval_ns();
-    dirty_pool_begin(&m->pool,
-                     MAX(m->engine.budget_pps, throttle_least_pps(t, plugged)),
-                     plugged, interval_ns, now_ns);
+    ceiling_percent = throttle_ceiling_percent();
+    dirty_pool_begin(&m->pool, m->engine.budget_pps, plugged, interval_ns,
+                     now_ns);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (t->vcpus[i].v.total_known) {
             dirty_pool_collect(&m->pool, &t->vcpus[i].v.share);
+            dirty_vcpu_set_ceiling(&t->vcpus[i].v, ceiling_percent);
         }
     }
     m->rounds++;
@@ -535,10 +523,6 @@ static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
         dirty_vcpu_correct(v, explained ?
                            dirty_estimate_share(e, v->reported_pages) : 0,
                            e->worth, throttle_now_ns());
-        if (throttle_is_alike(t)) {
-            dirty_vcpu_keep_awake(v, dirty_estimate_by_time_pps(e),
-                                  throttle_max_percent());
-        }
     }
     if (!explained) {
         t->unexplained = true;

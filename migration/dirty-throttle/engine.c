@@ -37,8 +37,9 @@
  *   share    budget / number of vCPUs, earned by each as time passes (pool.c)
  *   pool     what a vCPU earns and does not need; every 10 ms it pays for
  *            those who are in debt                                   (pool.c)
- *   penalty  debt / (share + what the pool pays), or debt / limit if that is
- *            longer; at most 100 ms at a stretch         (account.c, vcpu.c)
+ *   penalty  debt / (share + what the pool pays), but for no more than the
+ *            ceiling of any second, or debt / limit if that is longer; at most
+ *            100 ms at a stretch                         (account.c, vcpu.c)
  *
  * Phases:
  *
@@ -62,14 +63,15 @@
  *                 does not hide it                         -> WATCHING
  *
  *   reason  DEVICES: d > 0.9 * c, at a sync.  FLOOR: for 1 s some vCPUs have
- *           been as slow as they can get, and r >= B.  MECHANISM: nothing
- *           tells who dirties memory, from the beginning to the end.
+ *           been as slow as they can get, and r >= B.  CEILING: the same with
+ *           shares.  MECHANISM: nothing tells who dirties memory, from the
+ *           beginning to the end.
  *           UNEXPLAINED: what tells so turned out not to, at a sync; to the
  *           end as well                                       (estimate.c)
  *   alike   MECHANISM and UNEXPLAINED are no reason if all vCPUs may be slowed
  *           alike.  Then each is charged for the time that it runs, at what
- *           all of them dirty in that time, and there is no limit, nor
- *           auto-converge with FLOOR: it could not do more.   (estimate.c)
+ *           all of them dirty in that time, and there is no limit.
+ *                                                             (estimate.c)
  *   relief  c is twice what was dirtied when the reason was found; or a whole
  *           iteration, without auto-converge, did not show the reason.
  *
@@ -78,7 +80,8 @@
  *   WATCHING     if it once was    no        no
  *   THROTTLING   if needed         yes       no
  *   DEVICES      if it once was    no        yes
- *   FLOOR        yes               yes       yes
+ *   FLOOR        yes               no        yes
+ *   CEILING      yes               yes       no
  *   MECHANISM, UNEXPLAINED
  *                no                no        yes
  *
@@ -141,6 +144,12 @@
 
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
+
+/* vCPUs are as slow as they can get.  It is kept so, but is not enough. */
+static bool engine_is_at_floor(DirtyReason reason)
+{
+    return reason == DIRTY_REASON_FLOOR || reason == DIRTY_REASON_CEILING;
+}
 
 void dirty_engine_add_vcpu(DirtyVcpuSample *s, const DirtyVcpu *v,
                            int64_t now_ns)
@@ -320,16 +329,17 @@ static void engine_watch_floor(DirtyEngine *e, const DirtyVcpuSample *vcpus,
  * requires in the first pass is no need for it.  A share is what the link
  * leaves.  It is lifted as soon as the migration does without.
  *
- * Both stay in force with DIRTY_REASON_FLOOR: auto-converge comes on top of
- * them.  With DIRTY_REASON_DEVICES a share would take everything from vCPUs
- * for next to nothing.
+ * A limit stays in force with DIRTY_REASON_FLOOR: auto-converge comes on top of
+ * it.  With DIRTY_REASON_CEILING it could do no more than shares do, and would
+ * break what they promise.  With DIRTY_REASON_DEVICES a share would take
+ * everything from vCPUs for next to nothing.
  */
 static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
                              DirtyReason reason, const DirtyVcpuSample *vcpus,
                              int64_t now_ns)
 {
     bool slow_vcpus = phase == DIRTY_PHASE_THROTTLING ||
-                      reason == DIRTY_REASON_FLOOR;
+                      engine_is_at_floor(reason);
     bool alike = dirty_means_alike(&e->means);
 
     if (e->phase != phase) {
@@ -342,7 +352,7 @@ static void engine_set_phase(DirtyEngine *e, DirtyPhase phase,
                  ((slow_vcpus && e->needed) || e->decision.limit),
         .share = e->means.share && slow_vcpus,
         .fallback = e->means.converge && phase == DIRTY_PHASE_CANNOT_HELP &&
-                    !(alike && reason == DIRTY_REASON_FLOOR),
+                    reason != DIRTY_REASON_CEILING,
         .reason = reason ?: e->untold,
     };
 }
@@ -367,7 +377,7 @@ static bool engine_hides_load(const DirtyEngine *e,
         return now_ns - change_ns < QUIET_NS ||
                change_ns > e->last_iteration_ns;
     case DIRTY_PHASE_CANNOT_HELP:
-        return vcpus->converging || e->decision.reason == DIRTY_REASON_FLOOR;
+        return vcpus->converging || engine_is_at_floor(e->decision.reason);
     default:
         return false;
     }
@@ -416,10 +426,13 @@ static DirtyReason engine_find_reason(DirtyEngine *e,
         return DIRTY_REASON_DEVICES;
     }
     if (e->phase == DIRTY_PHASE_THROTTLING ||
-        e->decision.reason == DIRTY_REASON_FLOOR) {
+        engine_is_at_floor(e->decision.reason)) {
         engine_judge_floor(e, vcpus, now_ns);
     }
-    return e->floor_in_vain ? DIRTY_REASON_FLOOR : DIRTY_REASON_NONE;
+    if (!e->floor_in_vain) {
+        return DIRTY_REASON_NONE;
+    }
+    return e->means.share ? DIRTY_REASON_CEILING : DIRTY_REASON_FLOOR;
 }
 
 /*
@@ -538,7 +551,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     engine_set_phase(e, reason ? DIRTY_PHASE_CANNOT_HELP :
                         needed ? DIRTY_PHASE_THROTTLING :
                                  DIRTY_PHASE_WATCHING, reason, vcpus, now_ns);
-    if (e->deadline && reason && !e->decision.share) {
+    if (e->deadline && reason) {
         e->late_ns = -1;
     }
     return e->decision;

@@ -34,6 +34,8 @@ typedef enum DirtyReason {
     DIRTY_REASON_DEVICES,
     /* vCPUs are at their floor, and it is not enough */
     DIRTY_REASON_FLOOR,
+    /* the same with shares: vCPUs sleep for as long as they may */
+    DIRTY_REASON_CEILING,
 } DirtyReason;
 
 /* How vCPUs fare; what a step has to know of them */

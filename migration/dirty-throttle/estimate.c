@@ -37,11 +37,6 @@ void dirty_estimate_init_by_time(DirtyEstimate *e)
     *e = (DirtyEstimate) { .by_time = true };
 }
 
-uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e)
-{
-    return (uint64_t)TIME_PAGES_PER_S * e->worth / DIRTY_WORTH_ONE;
-}
-
 /*
  * With the worth w that is known, and w' that is seen now,
  *

@@ -58,12 +58,6 @@ void dirty_estimate_init(DirtyEstimate *e);
 /* Time is going to be reported, and nothing is known yet of its worth. */
 void dirty_estimate_init_by_time(DirtyEstimate *e);
 
-/*
- * Returns: pages/s that a vCPU is thought to dirty if it runs all the time, and
- * time is what is reported
- */
-uint64_t dirty_estimate_by_time_pps(const DirtyEstimate *e);
-
 /**
  * dirty_estimate_correct: it is known what was really dirtied
  *

@@ -16,6 +16,13 @@
  */
 #define EXTRA_WEIGHT 8
 
+/*
+ * So many seconds' worth of its share is the most that a vCPU owes.  Where its
+ * ceiling lets it dirty more than its share, its debt would grow without bound;
+ * when it writes less, it shall not pay for that until the migration ends.
+ */
+#define DEBT_MAX_NS (10 * DIRTY_NS_PER_S)
+
 void dirty_pool_init(DirtyPool *p, int64_t now_ns)
 {
     *p = (DirtyPool) { .round_ns = now_ns };
@@ -43,13 +50,20 @@ void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
     pool_take_left(p, &p->remainder);
 }
 
-void dirty_pool_collect(DirtyPool *p, DirtyAccount *a)
+uint64_t dirty_pool_collect(DirtyPool *p, DirtyAccount *a)
 {
+    uint64_t most_pages = MAX(dirty_rate_pages(p->share_pps, DEBT_MAX_NS), 1);
+    uint64_t debt_pages, forgiven_pages;
+
     dirty_account_set_rate(a, p->share_pps, p->round_ns);
     /* earns up to now; what exceeds the savings is left */
     dirty_account_charge(a, 0, p->round_ns);
     pool_take_left(p, a);
-    p->debtors += dirty_account_debt_pages(a) > 0;
+    debt_pages = dirty_account_debt_pages(a);
+    forgiven_pages = debt_pages - MIN(debt_pages, most_pages);
+    dirty_account_pay(a, forgiven_pages);
+    p->debtors += debt_pages > 0;
+    return forgiven_pages;
 }
 
 uint64_t dirty_pool_pay(DirtyPool *p, DirtyAccount *a)

@@ -64,8 +64,11 @@ void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
  * dirty_pool_collect: give a vCPU its share, take what it left
  *
  * An account that was unlimited so far, or is new, starts with nothing.
+ *
+ * Returns: the debt that was forgiven, because it was more than the share earns
+ * in ten seconds
  */
-void dirty_pool_collect(DirtyPool *p, DirtyAccount *a);
+uint64_t dirty_pool_collect(DirtyPool *p, DirtyAccount *a);
 
 /**
  * dirty_pool_pay: pay a slice of a vCPU's debt

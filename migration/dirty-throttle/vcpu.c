@@ -28,7 +28,6 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
     v->stretch_ns = 0;
     v->run_pages = 0;
     v->fresh_pages = 0;
-    v->awake_pages = 0;
     v->penalised_ns = 0;
     /* A share belongs to a vCPU that is there. */
     dirty_account_set_rate(&v->share, DIRTY_RATE_UNLIMITED, now_ns);
@@ -93,32 +92,83 @@ void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
     dirty_vcpu_keep(v);
 }
 
-/*
- * The longest penalty is followed by a run of r, so that it takes the part p of
- * the time: r = penalty * (1 - p) / p.
- */
-void dirty_vcpu_keep_awake(DirtyVcpu *v, uint64_t full_pps,
-                           unsigned max_percent)
+void dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent)
 {
-    int64_t run_ns = DIRTY_PENALTY_MAX_NS * (100 - max_percent) / max_percent;
+    v->ceiling_percent = percent;
+}
 
-    v->awake_pages = dirty_rate_pages(full_pps, run_ns);
+/*
+ * With a ceiling of p percent a vCPU may sleep for x = p / 100 of a second in
+ * any second.  A tenth of that is the longest penalty, C, and each penalty of c
+ * requires to be awake for a(c) = c * (100 - p) / (0.9 * p).  For that it has
+ * until the penalty that is one of the longest, so of a second it is asleep for
+ * x at most: what comes before the last C of them is 0.9 * x, and
+ *
+ *   x + a(0.9 * x) = p / 100 + (100 - p) / 100 = 1
+ */
+static int64_t vcpu_longest_ns(const DirtyVcpu *v)
+{
+    return v->ceiling_percent ? v->ceiling_percent * DIRTY_NS_PER_S / 1000
+                              : DIRTY_PENALTY_MAX_NS;
+}
+
+static int64_t vcpu_awake_ns(const DirtyVcpu *v, int64_t penalty_ns)
+{
+    if (!v->ceiling_percent) {
+        return 0;
+    }
+    return penalty_ns * (100 - v->ceiling_percent) * 10 /
+           (9 * v->ceiling_percent);
+}
+
+/* What the share asks for, up to the longest penalty in all pieces */
+static int64_t vcpu_share_penalty_ns(DirtyVcpu *v, int64_t now_ns)
+{
+    return MIN(dirty_account_penalty_ns(&v->share, now_ns),
+               MAX(vcpu_longest_ns(v) - v->stretch_ns, 0));
+}
+
+/*
+ * How long it has to be awake yet before it may be penalised for so long.  It
+ * is never more than what the longest requires: the ceiling may have changed,
+ * or the clock gone back.
+ */
+static int64_t vcpu_put_off_ns(DirtyVcpu *v, int64_t penalty_ns,
+                               int64_t now_ns)
+{
+    int64_t longest_ns = vcpu_longest_ns(v);
+    int64_t rest_ns = MAX(longest_ns - penalty_ns, 0);
+
+    v->awake_until_ns = MIN(v->awake_until_ns,
+                            now_ns + vcpu_awake_ns(v, longest_ns));
+    return MAX(v->awake_until_ns - now_ns - vcpu_awake_ns(v, rest_ns), 0);
+}
+
+int64_t dirty_vcpu_owed_ns(DirtyVcpu *v, int64_t now_ns)
+{
+    return MIN(MAX(dirty_account_penalty_ns(&v->limit, now_ns),
+                   vcpu_share_penalty_ns(v, now_ns)),
+               DIRTY_PENALTY_MAX_NS - v->stretch_ns);
 }
 
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
 {
+    int64_t limit_ns, share_ns;
+
     /*
      * A vCPU gets to dirty some pages between two penalties, whatever it owes.
      * If it has not done so since the last one, the host may not have let it
      * run yet, or it does not write any more.
      */
-    if (v->fresh_pages < MAX(v->awake_pages, DIRTY_RUN_MIN_PAGES) &&
-        !v->stretch_ns) {
+    if (v->fresh_pages < DIRTY_RUN_MIN_PAGES && !v->stretch_ns) {
         return 0;
     }
-    return MIN(MAX(dirty_account_penalty_ns(&v->limit, now_ns),
-                   dirty_account_penalty_ns(&v->share, now_ns)),
-               DIRTY_PENALTY_MAX_NS - v->stretch_ns);
+    limit_ns = dirty_account_penalty_ns(&v->limit, now_ns);
+    share_ns = vcpu_share_penalty_ns(v, now_ns);
+    if (vcpu_put_off_ns(v, share_ns, now_ns)) {
+        share_ns = 0;
+    }
+    return MIN(MAX(limit_ns, share_ns), DIRTY_PENALTY_MAX_NS - v->stretch_ns);
 }
 
 /* What both accounts allow, up to a debt that is worth a penalty. */
@@ -139,17 +189,43 @@ static int64_t vcpu_allowance(DirtyVcpu *v, int64_t now_ns)
     return allow_pages;
 }
 
+/* For how long a penalty for the share is put off, and nothing else is due */
+static int64_t vcpu_kept_awake_ns(DirtyVcpu *v, int64_t now_ns)
+{
+    if (dirty_account_limited(&v->limit)) {
+        return 0;
+    }
+    return vcpu_put_off_ns(v, vcpu_share_penalty_ns(v, now_ns), now_ns);
+}
+
 int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns)
 {
-    return MAX(vcpu_allowance(v, now_ns), DIRTY_RUN_MIN_PAGES);
+    int64_t allow_pages = vcpu_allowance(v, now_ns);
+
+    if (allow_pages < DIRTY_RUN_MIN_PAGES && v->pace.ns_per_page) {
+        allow_pages = vcpu_kept_awake_ns(v, now_ns) / v->pace.ns_per_page;
+    }
+    return MAX(allow_pages, DIRTY_RUN_MIN_PAGES);
+}
+
+/*
+ * It has slept for so long until now, which requires it to be awake.  If that
+ * was longer than any penalty, it was for another reason, such as a host that
+ * was suspended.
+ */
+static void vcpu_slept(DirtyVcpu *v, int64_t paid_ns, int64_t now_ns)
+{
+    v->paid_ns += paid_ns;
+    v->awake_until_ns = MAX(v->awake_until_ns, now_ns - paid_ns) + paid_ns +
+                        vcpu_awake_ns(v, MIN(paid_ns, DIRTY_PENALTY_MAX_NS));
 }
 
 int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
                           int64_t now_ns)
 {
-    int64_t allow_pages;
+    int64_t look_ns;
 
-    v->paid_ns += paid_ns;
+    vcpu_slept(v, paid_ns, now_ns);
     if (kicked) {
         v->stretch_ns = MIN(v->stretch_ns + paid_ns, DIRTY_PENALTY_MAX_NS);
         return 0;
@@ -163,7 +239,7 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
          * longest one may end early, because the pool pays meanwhile.
          */
         v->penalty_longest = v->stretch_ns + paid_ns >=
-                             DIRTY_PENALTY_MAX_NS / 4 * 3;
+                             vcpu_longest_ns(v) / 4 * 3;
         v->fresh_pages = 0;
     }
     v->stretch_ns = 0;
@@ -174,13 +250,11 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     dirty_pace_ran(&v->pace, v->run_ns, v->run_pages);
     v->run_from_ns = now_ns;
     v->run_pages = 0;
-    allow_pages = vcpu_allowance(v, now_ns);
-    if (v->fresh_pages < v->awake_pages) {
-        int64_t awake_pages = v->awake_pages - v->fresh_pages;
-
-        allow_pages = MAX(allow_pages, awake_pages);
+    look_ns = dirty_pace_look_ns(&v->pace, vcpu_allowance(v, now_ns));
+    if (!look_ns) {
+        return 0;
     }
-    return dirty_pace_look_ns(&v->pace, allow_pages);
+    return MAX(look_ns, MIN(vcpu_kept_awake_ns(v, now_ns), DIRTY_LOOK_MAX_NS));
 }
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)

@@ -34,6 +34,10 @@ typedef struct DirtyVcpu {
     /* the last total reported; while there is none, the next is not charged */
     uint64_t total_pages;
     bool total_known;
+    /* the latest penalty was one of the longest */
+    bool penalty_longest;
+    /* the ceiling of its share, 0: none */
+    uint8_t ceiling_percent;
     /*
      * Reported since the last correction, and charged for that; what a page
      * reported is worth, as in estimate.h, and the part of a page that was not
@@ -49,12 +53,12 @@ typedef struct DirtyVcpu {
     uint64_t penalties;
     /* the longest of them */
     int64_t longest_ns;
-    /* when the latest penalty ended, 0: none has; if it was a longest one */
+    /* when the latest penalty ended, 0: none has */
     int64_t penalised_ns;
-    bool penalty_longest;
-    /* dirtied since the last penalty ended, and how much it gets to */
+    /* until then it has to be awake before it may sleep for longest again */
+    int64_t awake_until_ns;
+    /* dirtied since the last penalty ended */
     uint64_t fresh_pages;
-    uint64_t awake_pages;
     uint64_t ring_full_exits;
 
     /* slept since it last entered the guest */
@@ -110,19 +114,25 @@ static inline void dirty_vcpu_keep(DirtyVcpu *v)
 }
 
 /**
- * dirty_vcpu_keep_awake: a vCPU sleeps for no more than a part of the time
+ * dirty_vcpu_set_ceiling: for how much of the time it may sleep
  *
- * That is so from now on, however deep in debt the vCPU is.
+ * From now on the vCPU does not sleep for its share for more than that part of
+ * any second, however deep in debt it is.  A limit has no ceiling, but what is
+ * slept for it counts.
  *
  * @v: the vCPU
- * @full_pps: what it dirties if it runs all the time, pages/s
- * @max_percent: the part, 1..99
+ * @percent: the part, 1..99
  */
-void dirty_vcpu_keep_awake(DirtyVcpu *v, uint64_t full_pps,
-                           unsigned max_percent);
+void dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent);
 
 /* The penalty without a charge. */
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns);
+
+/*
+ * How long a vCPU that sleeps for a penalty would have to go on for what it
+ * owes now.
+ */
+int64_t dirty_vcpu_owed_ns(DirtyVcpu *v, int64_t now_ns);
 
 /**
  * dirty_vcpu_resume: a vCPU has slept for its penalty, if it had any

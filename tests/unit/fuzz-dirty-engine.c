@@ -100,6 +100,7 @@ typedef struct Fuzz {
     DirtyMeans means;
     DirtyAim aim;
     int64_t interval_ns;
+    unsigned ceiling_percent;
     DirtyDecision decision;
     bool says_at_floor;
     /* auto-converge acts when it may */
@@ -125,7 +126,7 @@ typedef struct Fuzz {
 /* What was seen in all runs: a generator that misses it tests little. */
 static struct {
     bool phase[DIRTY_PHASE_CANNOT_HELP + 1];
-    bool reason[DIRTY_REASON_FLOOR + 1];
+    bool reason[DIRTY_REASON_CEILING + 1];
     bool pool_paid;
     bool stretched;
     bool ring_due;
@@ -220,7 +221,8 @@ static void check_decision(Fuzz *f, bool limited)
     DirtyDecision d = f->decision;
     bool cannot_help = f->engine.phase == DIRTY_PHASE_CANNOT_HELP;
     bool throttles = f->engine.phase == DIRTY_PHASE_THROTTLING ||
-                     d.reason == DIRTY_REASON_FLOOR;
+                     d.reason == DIRTY_REASON_FLOOR ||
+                     d.reason == DIRTY_REASON_CEILING;
     bool alike = dirty_means_alike(means);
 
     g_assert_true((cannot_help || alike) == (d.reason != DIRTY_REASON_NONE));
@@ -231,7 +233,9 @@ static void check_decision(Fuzz *f, bool limited)
                   !(limited || (throttles && !means->share)));
     g_assert_true(d.share == (means->share && throttles));
     g_assert_true(d.fallback == (means->converge && cannot_help &&
-                                 !(alike && d.reason == DIRTY_REASON_FLOOR)));
+                                 d.reason != DIRTY_REASON_CEILING));
+    g_assert_true(d.reason != DIRTY_REASON_CEILING || d.share);
+    g_assert_true(d.reason != DIRTY_REASON_FLOOR || !d.share);
     if (!means->mechanism && !alike) {
         g_assert_false(d.limit || d.share);
     }
@@ -404,7 +408,12 @@ static void fuzz_share(Fuzz *f)
     dirty_pool_begin(p, f->shared_pps, plugged, f->interval_ns, f->now_ns);
     for (int i = 0; i < VCPUS; i++) {
         if (f->vcpus[i].v.total_known) {
-            dirty_pool_collect(p, &f->vcpus[i].v.share);
+            uint64_t forgiven_pages = dirty_pool_collect(p,
+                                                         &f->vcpus[i].v.share);
+
+            f->vcpus[i].share.pool_paid_pages += forgiven_pages;
+            f->charged_pages -= forgiven_pages;
+            dirty_vcpu_set_ceiling(&f->vcpus[i].v, f->ceiling_percent);
             g_assert_cmpuint(p->pages, <=, p->cap_pages);
         }
     }
@@ -622,6 +631,7 @@ static void fuzz_parameters(Fuzz *f)
     f->aim.deadline_ns = percent & 2 ? (percent >> 2) * S : 0;
     f->means.cpu_time = percent & 1;
     f->interval_ns = (1 + take_figure(b, 16) % 1000) * MS;
+    f->ceiling_percent = 99 - bits % 99;
 }
 
 /* One thing that happens */
@@ -761,6 +771,7 @@ static void fuzz_one(const uint8_t *data, size_t size)
     f->means = (DirtyMeans) { .mechanism = true, .share = true };
     f->aim.threshold_percent = 50;
     f->interval_ns = 100 * MS;
+    f->ceiling_percent = 99;
     f->link_pps = TAIL_LINK_PPS;
     for (int i = 0; i < VCPUS; i++) {
         dirty_vcpu_init(&f->vcpus[i].v, f->now_ns);

@@ -626,7 +626,7 @@ static void test_floor(void)
     g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
     model_run(&m, 10 * S);
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
-    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_CEILING);
     m.link_pps = LINK_PPS;
     model_run(&m, 1500 * MS);
     g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_NONE);
@@ -707,14 +707,29 @@ static void check_left_to_auto_converge(Model *m)
     g_assert_true(m->done);
 }
 
-/* Many vCPUs, whose floors together exceed the link by more and more */
-static void test_floor_and_auto_converge(void)
+/*
+ * vCPUs sleep for as long as they may, and exceed the link by more and more:
+ * auto-converge could do no more, and does nothing.
+ */
+static void test_ceiling_and_auto_converge(void)
 {
     for (unsigned percent = 105; percent <= 200; percent += 5) {
-        Model m = { .vcpu_pps = 4 * LINK_PPS,
-                    .floor_pps = LINK_PPS * percent / 100 };
+        Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS,
+                    .floor_pps = LINK_PPS * percent / 100,
+                    .converge.enabled = true };
 
-        check_left_to_auto_converge(&m);
+        model_begin(&m);
+        m.converge.since_ns = m.now_ns;
+        while (m.now_ns < 600 * S) {
+            model_step(&m);
+            g_assert_true(!m.turns ||
+                          m.decision.reason == DIRTY_REASON_CEILING);
+            g_assert_false(m.decision.fallback);
+        }
+        g_assert_cmpuint(m.turns, ==, 1);
+        g_assert_true(m.decision.share);
+        g_assert_cmpuint(m.converge_begun, ==, 0);
+        g_assert_false(m.done);
     }
 }
 
@@ -785,7 +800,7 @@ static void test_devices_and_auto_converge(void)
 static void test_auto_converge_is_given_back(void)
 {
     Model m = { .vcpu_pps = 10 * LINK_PPS, .link_pps = LINK_PPS,
-                .floor_pps = 2000, .converge.enabled = true };
+                .limit_pps = 2000, .converge.enabled = true };
 
     model_begin(&m);
     model_run(&m, 6 * S);
@@ -866,8 +881,8 @@ static void test_nothing_while_watching(void)
 }
 
 /*
- * What vCPUs are held at is not enough: it stays in force, auto-converge comes
- * on top, if it may.
+ * What vCPUs are held at is not enough: it stays in force.  Auto-converge comes
+ * on top of limits, if it may.
  */
 static void check_at_the_floor(bool limit, bool share, bool converge)
 {
@@ -875,19 +890,20 @@ static void check_at_the_floor(bool limit, bool share, bool converge)
                 .floor_pps = 3 * LINK_PPS / 2,
                 .limit_pps = limit ? 3 * LINK_PPS / 2 : 0, .both = share,
                 .converge.enabled = converge };
+    DirtyReason reason = share ? DIRTY_REASON_CEILING : DIRTY_REASON_FLOOR;
 
     model_begin(&m);
-    while (m.decision.reason != DIRTY_REASON_FLOOR) {
+    while (m.decision.reason != reason) {
         g_assert_false(m.decision.fallback);
         model_step(&m);
         g_assert_cmpint(m.now_ns, <, 60 * S);
     }
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
     for (int i = 0; i < 50; i++) {
-        check_decision(&m, limit, share, converge);
+        check_decision(&m, limit, share, converge && !share);
         model_step(&m);
     }
-    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpint(m.decision.reason, ==, reason);
 }
 
 static void test_floor_keeps_both(void)
@@ -1041,7 +1057,7 @@ static void test_alike_at_floor(void)
         model_step(&m);
     }
     g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_CANNOT_HELP);
-    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_CEILING);
     check_decision(&m, false, true, false);
 }
 
@@ -1053,12 +1069,12 @@ static void test_unexplained_at_floor(void)
                 .converge.enabled = true };
 
     model_begin(&m);
-    while (m.decision.reason != DIRTY_REASON_FLOOR && m.now_ns < 60 * S) {
+    while (m.decision.reason != DIRTY_REASON_CEILING && m.now_ns < 60 * S) {
         model_step(&m);
     }
-    check_decision(&m, false, true, true);
+    check_decision(&m, false, true, false);
     m.decision = dirty_engine_unexplained(&m.engine, m.now_ns);
-    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_FLOOR);
+    g_assert_cmpint(m.decision.reason, ==, DIRTY_REASON_CEILING);
     check_decision(&m, false, true, false);
 }
 
@@ -1549,7 +1565,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/floor/from-throttling-on",
                     test_floor_counts_from_throttling_on);
     g_test_add_func("/dirty-engine/floor/auto-converge",
-                    test_floor_and_auto_converge);
+                    test_ceiling_and_auto_converge);
     g_test_add_func("/dirty-engine/floor/limits",
                     test_limits_and_auto_converge);
     g_test_add_func("/dirty-engine/floor/reviewed", test_floor_is_reviewed);

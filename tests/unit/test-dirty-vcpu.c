@@ -10,6 +10,7 @@
 #include "migration/dirty-throttle/estimate.h"
 #include "migration/dirty-throttle/vcpu.h"
 
+#define US 1000LL
 #define MS 1000000LL
 #define S DIRTY_NS_PER_S
 
@@ -127,42 +128,134 @@ static void test_no_penalty_for_nothing(void)
                     DIRTY_PENALTY_MAX_NS);
 }
 
-/* However much a vCPU owes, it runs for its part of the time. */
-static void test_kept_awake(void)
+/* What a vCPU slept of late: when each penalty began, and when it ended */
+typedef struct Sleeps {
+    int64_t from_ns[4096];
+    int64_t to_ns[4096];
+    unsigned n;
+} Sleeps;
+
+static void sleeps_add(Sleeps *s, int64_t from_ns, int64_t to_ns)
 {
-    const uint64_t full_pps = 40000;
+    g_assert_cmpuint(s->n, <, ARRAY_SIZE(s->from_ns));
+    s->from_ns[s->n] = from_ns;
+    s->to_ns[s->n++] = to_ns;
+}
+
+/* The most that was slept in a second: in one that ends with a penalty */
+static int64_t sleeps_most_ns(const Sleeps *s)
+{
+    int64_t most_ns = 0;
+
+    for (unsigned last = 0; last < s->n; last++) {
+        int64_t from_ns = s->to_ns[last] - S, ns = 0;
+
+        for (unsigned i = 0; i <= last; i++) {
+            ns += MAX(s->to_ns[i] - MAX(s->from_ns[i], from_ns), 0);
+        }
+        most_ns = MAX(most_ns, ns);
+    }
+    return most_ns;
+}
+
+/*
+ * However much a vCPU owes, whenever it is looked at, and however it is kicked,
+ * it does not sleep for more than its ceiling of any second; and for nearly as
+ * much, if it is looked at when it wants to be.
+ */
+static void check_ceiling(unsigned percent, int64_t run_ns, bool kicked)
+{
     DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 1);
-    int64_t now = 0, slept_ns = 0;
+    g_autofree Sleeps *sleeps = g_new0(Sleeps, 1);
+    int64_t now = 0, look = 0;
     uint64_t total = 1000000;
 
-    dirty_vcpu_keep_awake(&v, full_pps, 75);
-    g_assert_cmpint(dirty_vcpu_charge(&v, total, now), ==,
-                    DIRTY_PENALTY_MAX_NS);
-    while (now < 10 * S) {
-        int64_t penalty = dirty_vcpu_penalty_ns(&v, now), look;
+    dirty_vcpu_set_ceiling(&v, percent);
+    while (now < 5 * S) {
+        int64_t penalty;
 
+        now += MAX(run_ns, look);
+        total += DIRTY_RUN_MIN_PAGES;
+        penalty = dirty_vcpu_charge(&v, total, now);
+        if (kicked && penalty) {
+            now += penalty / 3;
+            sleeps_add(sleeps, now - penalty / 3, now);
+            g_assert_cmpint(dirty_vcpu_resume(&v, penalty / 3, true, now), ==,
+                            0);
+            now += 20 * US;
+            /* What is left of it is not put off. */
+            g_assert_cmpint(dirty_vcpu_charge(&v, total, now), >=,
+                            penalty / 2);
+            penalty -= penalty / 3;
+        }
         now += penalty;
-        slept_ns += penalty;
-        /* It looks when it has run for its part, or is looked at. */
+        if (penalty) {
+            sleeps_add(sleeps, now - penalty, now);
+        }
         look = dirty_vcpu_resume(&v, penalty, false, now);
-        look = look ? MIN(look, 10 * MS) : 10 * MS;
-        now += look;
-        total += full_pps * look / S;
-        dirty_vcpu_charge(&v, total, now);
     }
-    /* Looks are 10 ms apart at most; the first penalty comes without a run. */
-    g_assert_cmpint(slept_ns - DIRTY_PENALTY_MAX_NS, <=, now / 100 * 75);
-    g_assert_cmpint(slept_ns, >=, now / 100 * 70);
-    /* One penalty after the other is the longest one. */
-    g_assert_cmpint(slept_ns / v.penalties, ==, DIRTY_PENALTY_MAX_NS);
+    g_assert_cmpint(sleeps_most_ns(sleeps), <=, S / 100 * percent + 10 * US);
+    if (!run_ns) {
+        g_assert_cmpint(sleeps_most_ns(sleeps), >=, S / 100 * percent / 10 * 9);
+        g_assert_true(dirty_vcpu_at_floor(&v, now));
+    }
+}
 
-    /* What it dirties in a run does not make it look each 200 us. */
-    dirty_vcpu_resume(&v, DIRTY_PENALTY_MAX_NS, false, now);
-    g_assert_cmpint(dirty_vcpu_resume(&v, 0, false, now), !=,
-                    DIRTY_LOOK_MIN_NS);
+static void test_ceiling(void)
+{
+    static const unsigned percents[] = { 1, 2, 20, 40, 50, 75, 90, 99 };
 
-    dirty_vcpu_forget(&v, now);
-    g_assert_cmpuint(v.awake_pages, ==, 0);
+    for (int i = 0; i < ARRAY_SIZE(percents); i++) {
+        check_ceiling(percents[i], 0, false);
+        check_ceiling(percents[i], 0, true);
+        check_ceiling(percents[i], 3 * MS, false);
+        check_ceiling(percents[i], 70 * MS, true);
+    }
+}
+
+/* Short penalties are not put off, if they are not more in a second. */
+static void test_below_the_ceiling(void)
+{
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 1000);
+    int64_t now = 0;
+    uint64_t total = 0;
+
+    dirty_vcpu_set_ceiling(&v, 40);
+    for (int i = 0; i < 100; i++) {
+        now += 20 * MS;
+        total += 30;
+        /* what 30 ms earn, less what 20 ms have earned, or 10 and a bit */
+        g_assert_cmpint(dirty_vcpu_charge(&v, total, now), >=, 9 * MS);
+        g_assert_cmpint(dirty_vcpu_charge(&v, total, now), <=, 11 * MS);
+        now += 10 * MS;
+        dirty_vcpu_resume(&v, 10 * MS, false, now);
+    }
+}
+
+/* A penalty that is put off does not make the vCPU leave every few pages. */
+static void test_kept_awake(void)
+{
+    DirtyVcpu v = watched(DIRTY_RATE_UNLIMITED, 1);
+    int64_t now = MS, longest = 40 * MS;
+
+    dirty_vcpu_set_ceiling(&v, 40);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1000000, now), ==, longest);
+    now += longest;
+    /* a million pages in a millisecond; 67 ms awake, at half the speed */
+    g_assert_cmpint(dirty_vcpu_resume(&v, longest, false, now), ==,
+                    DIRTY_LOOK_MAX_NS);
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, now), >=, 30 * MS);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1001000, now + 60 * MS), ==, 0);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1002000, now + 67 * MS), ==, longest);
+    /* A sleeping vCPU owes what it owes, whatever is put off. */
+    g_assert_cmpint(dirty_vcpu_owed_ns(&v, now + 60 * MS), ==, longest);
+    /* A limit is not put off. */
+    dirty_account_set_rate(&v.limit, 1, now + 67 * MS);
+    dirty_vcpu_resume(&v, 0, false, now + 67 * MS);
+    dirty_vcpu_charge(&v, 1003000, now + 67 * MS);
+    dirty_vcpu_resume(&v, longest, false, now + 107 * MS);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 1004000, now + 108 * MS), ==,
+                    DIRTY_PENALTY_MAX_NS);
 }
 
 /* The next look comes when the lower of the two allowances is used up. */
@@ -344,6 +437,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/back", test_total_goes_back);
     g_test_add_func("/dirty-vcpu/stretch", test_stretch_is_bounded);
     g_test_add_func("/dirty-vcpu/nothing", test_no_penalty_for_nothing);
+    g_test_add_func("/dirty-vcpu/ceiling", test_ceiling);
+    g_test_add_func("/dirty-vcpu/below-the-ceiling", test_below_the_ceiling);
     g_test_add_func("/dirty-vcpu/kept-awake", test_kept_awake);
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/allow", test_allow_pages);

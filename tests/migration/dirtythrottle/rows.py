@@ -19,7 +19,7 @@ from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
 from dirtythrottle.strategy import (
     AUTO_CONVERGE, BOTH, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, REAPER_1S,
-    REAPER_ADAPTIVE, REAPER_GEARS, Strategy, with_deadline
+    REAPER_ADAPTIVE, REAPER_GEARS, Strategy, with_ceiling, with_deadline
 )
 from dirtythrottle.testbed import LARGE_READER, LARGE_WRITER, Testbed
 
@@ -91,6 +91,9 @@ def _quota_rows() -> list[Row]:
         Row("link-fast", "1 writer as fast as it can, 1 reader", Converge(),
             Testbed(roles=(Role("writer", mb=200), LARGE_READER)), BY_ITSELF,
             first=False),
+        Row("link-all", "2 writers as fast as they can, nearly all memory",
+            Converge(), Testbed(roles=(Role("writer", mb=200),) * 2), BY_ITSELF,
+            first=False),
         Row("link-slow-writer", "1 writer at 40 MB/s, 1 reader", Converge(),
             Testbed(roles=(Role("writer", rate=10240, mb=200), LARGE_READER)),
             (NONE,) + BY_ITSELF, first=False),
@@ -110,6 +113,16 @@ def _deadline_rows() -> list[Row]:
                     Converge(), Testbed(link_changes=((3, 30), (9, 100))),
                     (with_deadline(15),)))
     return rows
+
+
+def _ceiling_rows() -> list[Row]:
+    """No vCPU sleeps for more than somebody says, of any second"""
+    return [
+        Row("ceiling-40", "1 writer, 1 reader, no more than 40 % of a second",
+            Converge(), Testbed(), (with_ceiling(40),)),
+        Row("ceiling-90", "1 writer, 1 reader, no more than 90 % of a second",
+            Converge(), Testbed(), (with_ceiling(90),)),
+    ]
 
 
 def _faults_rows() -> list[Row]:
@@ -234,6 +247,6 @@ def _hostile_rows() -> list[Row]:
                 first=False)]
 
 
-ROWS = (_limit_rows() + _quota_rows() + _deadline_rows() + _faults_rows() +
-        _alike_rows() + _guest_rows() + _reaper_rows() + _scaling_rows() +
-        _hostile_rows())
+ROWS = (_limit_rows() + _quota_rows() + _deadline_rows() + _ceiling_rows() +
+        _faults_rows() + _alike_rows() + _guest_rows() + _reaper_rows() +
+        _scaling_rows() + _hostile_rows())

@@ -56,6 +56,12 @@ def with_deadline(seconds: int) -> Strategy:
                     parameters={"dirty_quota_deadline": seconds})
 
 
+def with_ceiling(percent: int) -> Strategy:
+    return Strategy("dirty-quota, ceiling %d %%" % percent,
+                    capabilities=("dirty-quota",),
+                    parameters={"max_cpu_throttle": percent})
+
+
 REAPER_1S = Strategy("1 s reaper")
 # The table shortens the wait of this series' reaper; others wait otherwise
 REAPER_GEARS = Strategy("gears", knows=("adaptive-reaper",), gears=True)

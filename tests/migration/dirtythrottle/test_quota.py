@@ -526,11 +526,13 @@ class FallbackTest(QuotaTest):
         wait_until("a budget less what the device dirties", EVENTUALLY, less)
 
     def test_floor(self) -> None:
-        """A link that carries less than vCPUs dirty at their slowest"""
+        """A link that carries less than vCPUs may dirty by their limits"""
         src = self.source((WRITER, WRITER))
-        migration = self.start(src, capabilities=["auto-converge"], link=200)
+        migration = Migration(src, None, 200, 1,
+                              ["dirty-limit", "auto-converge"],
+                              {"vcpu_dirty_limit": 20}).start()
         self.wait_phase(migration, "throttling")
-        src.set_parameters(max_bandwidth=40000)
+        src.set_link(10)
         info = self.wait_phase(migration, "cannot-help")
         self.assertEqual(info["reason"], "floor")
         self.assertTrue(info["fallback"])

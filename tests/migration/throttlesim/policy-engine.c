@@ -209,10 +209,6 @@ static void engine_correct(Sim *s, int64_t now_ns)
         dirty_vcpu_correct(v, dirty_estimate_share(&e->estimate,
                                                    v->reported_pages),
                            e->estimate.worth, now_ns);
-        if (engine_is_alike(e)) {
-            dirty_vcpu_keep_awake(v, dirty_estimate_by_time_pps(&e->estimate),
-                                  s->scenario->max_throttle_percent);
-        }
     }
 }
 
@@ -287,24 +283,16 @@ static void engine_decide(Sim *s, int64_t now_ns)
     engine_count_phase(e, before, now_ns);
 }
 
-static uint64_t engine_least_pps(Sim *s)
-{
-    Engine *e = s->state;
-
-    return engine_is_alike(e) ? dirty_estimate_by_time_pps(&e->estimate) *
-                                s->nr_vcpus *
-                                (100 - s->scenario->max_throttle_percent) / 100
-                              : 0;
-}
-
 static void engine_share(Sim *s, int64_t now_ns)
 {
     Engine *e = s->state;
 
-    dirty_pool_begin(&e->pool, MAX(e->e.budget_pps, engine_least_pps(s)),
-                     s->nr_vcpus, QUOTA_INTERVAL_NS, now_ns);
+    dirty_pool_begin(&e->pool, e->e.budget_pps, s->nr_vcpus, QUOTA_INTERVAL_NS,
+                     now_ns);
     for (unsigned i = 0; i < s->nr_vcpus; i++) {
         dirty_pool_collect(&e->pool, &e->vcpus[i].v.share);
+        dirty_vcpu_set_ceiling(&e->vcpus[i].v,
+                               s->scenario->max_throttle_percent);
     }
     e->rounds++;
     for (unsigned i = 0; i < s->nr_vcpus; i++) {
@@ -342,7 +330,7 @@ static void engine_wake(Sim *s, int64_t now_ns)
         if (!e->vcpus[i].paying || v->wake_ns <= s->now_ns) {
             continue;
         }
-        owed_ns = dirty_vcpu_penalty_ns(&e->vcpus[i].v, now_ns);
+        owed_ns = dirty_vcpu_owed_ns(&e->vcpus[i].v, now_ns);
         if (s->now_ns + owed_ns < v->wake_ns - WAKE_MIN_NS) {
             guest_wake_at(v, s->now_ns + owed_ns);
         }
@@ -467,7 +455,7 @@ static void engine_progress(Sim *s)
 PolicyEngineState policy_engine_state(const Sim *s)
 {
     static const char *const reasons[] = {
-        "", "no-mechanism", "unexplained", "devices", "floor"
+        "", "no-mechanism", "unexplained", "devices", "floor", "ceiling"
     };
     static const char *const phases[] = {
         "first pass", "watching", "throttling", "cannot help"
