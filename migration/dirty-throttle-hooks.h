@@ -60,6 +60,12 @@ void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
                                        int64_t window_ms);
 
 /*
+ * Whether the migration is to sync dirty memory, although there is more to send
+ * than can be switched over.  Migration thread, between two turns.
+ */
+bool dirty_throttle_migration_wants_sync(void);
+
+/*
  * Whether the migration leaves the guest's speed to the dirty throttle.
  * Migration thread.
  */

@@ -811,6 +811,7 @@ void dirty_throttle_migration_begin(void)
         throttle_forget_if_idle(t);
         means.mechanism = dirty_throttle_available() && !t->unexplained;
         means.cpu_time = t->ops && t->ops->watch_time;
+        means.estimated = t->ops && t->ops->take_found_pages;
         alike = dirty_means_alike(&means);
         *m = (DirtyThrottleMigration) {
             .precopy = true,
@@ -947,6 +948,17 @@ void dirty_throttle_migration_synced(uint64_t iteration,
     if (alike && !was_alike) {
         t->ops->watch_time(true);
     }
+}
+
+bool dirty_throttle_migration_wants_sync(void)
+{
+    DirtyThrottle *t = &dirty_throttle;
+
+    if (!t->migration.active) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&t->lock);
+    return t->migration.engine.decision.sync;
 }
 
 void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,

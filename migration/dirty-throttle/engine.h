@@ -56,6 +56,8 @@ typedef struct DirtyMeans {
     bool mechanism;
     /* or at least how long each of them runs */
     bool cpu_time;
+    /* it takes a sync to know how much they have really dirtied */
+    bool estimated;
     /* capabilities dirty-limit, dirty-quota and auto-converge */
     bool limit;
     bool share;
@@ -95,6 +97,8 @@ typedef struct DirtyDecision {
     bool share;
     /* let auto-converge slow the guest */
     bool fallback;
+    /* sync dirty memory, although the iteration is not over */
+    bool sync;
     /*
      * Why throttling cannot help, in DIRTY_PHASE_CANNOT_HELP; else why vCPUs
      * are slowed alike, if they are

@@ -38,6 +38,12 @@
 /* And so many times smaller at most, because vCPUs are to get on. */
 #define LEFT_LEAST 2
 
+/* The first pass comes to nothing if so much of memory is dirty already. */
+#define DIRTY_ALL_PERCENT 80
+
+/* A sync in the middle of an iteration saves one of so many of its pages. */
+#define SAVED_PART 32
+
 /* With all of what devices leave a migration would never end. */
 #define DEADLINE_MOST_PERCENT 99
 
@@ -145,6 +151,21 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps)
     budget_pps = MIN(budget_pps,
                      MAX(with_pauses_pps, budget_pps / PAUSE_MOST));
     return target_left_pps(it, budget_pps, device_pps);
+}
+
+bool dirty_target_wants_sync(const DirtyIteration *it)
+{
+    double begin = it->begin_pages, saved, lost;
+
+    if (!it->link_pps || it->remaining_pages <= it->switchover_pages) {
+        return false;
+    }
+    if (it->number < 2) {
+        return it->dirtied_pages >= begin / 100 * DIRTY_ALL_PERCENT;
+    }
+    saved = it->dirtied_pages / begin * it->remaining_pages;
+    lost = (double)it->link_pps * it->pause_ns / DIRTY_NS_PER_S;
+    return saved > MAX(begin / SAVED_PART, it->switchover_pages / 2) + lost;
 }
 
 /* What is to be sent until the guest can be switched over */

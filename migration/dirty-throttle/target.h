@@ -104,6 +104,34 @@ uint64_t dirty_target_carried_pps(const DirtyIteration *it);
 uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
 
 /**
+ * dirty_target_wants_sync: is it worth it to sync in the middle?
+ *
+ * A page that is dirtied while it waits to be sent is sent twice, unless a
+ * sync comes before its turn.  Of an iteration of n pages let m remain, and
+ * let x have been dirtied, all over the n.  Then a sync now saves x * m / n
+ * pages.  It is worth it if that is more than
+ *
+ *   a thirty-second of n, so that there are not too many, or half of what can
+ *   be switched over, so that only long iterations are cut; and
+ *   what is not sent while the sync takes its time, on top of that
+ *
+ * To cut the first pass means to throttle from now on.  Let B be the bandwidth,
+ * f the threshold, and n nearly all that remains.  Writers much faster than the
+ * link are throttled
+ *
+ *   for x / ((1 - f) * B)        after the first pass, x being dirty by then
+ *   for n / ((1 - f / 2) * B)    from now on, with syncs in the middle that
+ *                                save half of what they dirty
+ *
+ * The latter is less from x = n * (1 - f) / (1 - f / 2) on, two thirds of n at
+ * f = 0.5, and the migration is shorter by all of the first pass.  But syncs
+ * may save less if a writer sweeps over its memory, so x has to be a bit more.
+ *
+ * @it: where the iteration stands; it is throttled, or is the first
+ */
+bool dirty_target_wants_sync(const DirtyIteration *it);
+
+/**
  * dirty_target_deadline_percent: what vCPUs may dirty to be done in time
  *
  * With b pages to be sent until the guest can be switched over, and a time t to

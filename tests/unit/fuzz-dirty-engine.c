@@ -234,6 +234,8 @@ static void check_decision(Fuzz *f, bool limited)
     g_assert_true(d.share == (means->share && throttles));
     g_assert_true(d.fallback == (means->converge && cannot_help &&
                                  d.reason != DIRTY_REASON_CEILING));
+    g_assert_true(!d.sync || (means->share && !cannot_help &&
+                              f->engine.phase != DIRTY_PHASE_WATCHING));
     g_assert_true(d.reason != DIRTY_REASON_CEILING || d.share);
     g_assert_true(d.reason != DIRTY_REASON_FLOOR || !d.share);
     if (!means->mechanism && !alike) {
@@ -627,6 +629,7 @@ static void fuzz_parameters(Fuzz *f)
     f->says_at_floor = bits & 32;
     f->means.converge = f->converges = bits & 64;
     f->means.limit = bits & 128;
+    f->means.estimated = percent > 200;
     f->aim.threshold_percent = 1 + percent % 100;
     f->aim.deadline_ns = percent & 2 ? (percent >> 2) * S : 0;
     f->means.cpu_time = percent & 1;

@@ -60,6 +60,10 @@ typedef struct Model {
     Converge converge;
     /* a sync takes 100 ms */
     bool pauses;
+    /* it syncs in the middle of iterations, which finds each page once */
+    bool cuts;
+    /* what vCPUs are charged is an estimate */
+    bool estimated;
     int64_t deadline_ns;
 
     DirtyDecision decision;
@@ -89,6 +93,7 @@ static void model_begin(Model *m)
     DirtyMeans means = {
         .mechanism = !m->no_mechanism,
         .cpu_time = m->cpu_time,
+        .estimated = m->estimated,
         .limit = m->limit_pps,
         .share = !m->limit_pps || m->both,
         .converge = m->converge.enabled,
@@ -124,6 +129,11 @@ static void converge_sync(Model *m)
 
 static void model_sync(Model *m)
 {
+    if (m->cuts) {
+        /* The guest dirties pages all over its memory. */
+        m->dirtied_pages = m->dirtied_pages *
+                           (RAM_PAGES - m->remaining_pages) / RAM_PAGES;
+    }
     m->remaining_pages += m->dirtied_pages;
     m->dirtied_pages = 0;
     m->vcpu_pages = 0;
@@ -221,7 +231,8 @@ static void model_step(Model *m)
     m->converge.sent_pages += sent;
     m->now_ns += 100 * MS;
     model_window(m);
-    if (m->remaining_pages < SWITCHOVER_PAGES) {
+    if (m->remaining_pages < SWITCHOVER_PAGES ||
+        (m->cuts && m->decision.sync)) {
         if (m->pauses) {
             model_dirty(m);
             m->now_ns += 100 * MS;
@@ -267,6 +278,91 @@ static void test_writer_beyond_the_link(void)
     g_assert_cmpint(m.now_ns - S - first_pass_ns, <=, 17 * S);
     g_assert_true(m.seen[DIRTY_PHASE_THROTTLING]);
     g_assert_false(m.seen[DIRTY_PHASE_CANNOT_HELP]);
+}
+
+/*
+ * A guest that has dirtied all of its memory before the first pass has got
+ * anywhere: it begins anew, with vCPUs throttled from now on.
+ */
+static void test_all_of_memory(void)
+{
+    int64_t took_ns[2];
+
+    for (int cuts = 0; cuts <= 1; cuts++) {
+        Model m = { .vcpu_pps = 40 * LINK_PPS, .set_pages = RAM_PAGES,
+                    .link_pps = LINK_PPS, .cuts = cuts };
+
+        model_begin(&m);
+        if (cuts) {
+            model_run(&m, RAM_PAGES / LINK_PPS * S / 4);
+            g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+        }
+        model_run(&m, 600 * S);
+        g_assert_true(m.done);
+        took_ns[cuts] = m.now_ns - S;
+        /* no more than to halve what is left takes, and some in the middle */
+        g_assert_cmpuint(m.iteration, <=, 30);
+    }
+    /* 1.33 times as long as to send memory once, and the noticing, not 3 */
+    g_assert_cmpint(took_ns[0], >=, RAM_PAGES / LINK_PPS * S * 5 / 2);
+    g_assert_cmpint(took_ns[1], <=, RAM_PAGES / LINK_PPS * S * 5 / 3);
+}
+
+/*
+ * Only for shares, which is what makes it worth it, and not by estimates, which
+ * a sync in the middle would correct by too little.
+ */
+static void check_no_sync(const Model *model)
+{
+    Model m = *model;
+
+    model_begin(&m);
+    while (!m.done) {
+        model_step(&m);
+        g_assert_false(m.decision.sync);
+        g_assert_cmpint(m.now_ns, <, 600 * S);
+    }
+}
+
+static void test_no_sync(void)
+{
+    Model m = { .vcpu_pps = 40 * LINK_PPS, .set_pages = RAM_PAGES,
+                .link_pps = LINK_PPS, .estimated = true };
+
+    check_no_sync(&m);
+    m.estimated = false;
+    m.limit_pps = LINK_PPS / 2;
+    check_no_sync(&m);
+}
+
+/*
+ * vCPUs were charged for pages that a sync in the middle has not found, so
+ * that it would find devices idle.  If they are, it finds less than they had
+ * dirtied.
+ */
+static void test_devices_and_syncs(void)
+{
+    Model m = { .vcpu_pps = 40 * LINK_PPS, .set_pages = RAM_PAGES,
+                .device_pps = LINK_PPS * 3 / 10, .link_pps = LINK_PPS };
+    DirtyEngine *e = &m.engine;
+
+    model_begin(&m);
+    while (m.iteration < 3 || !m.decision.sync) {
+        model_step(&m);
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+    }
+    g_assert_cmpuint(e->device_pps, >, LINK_PPS / 4);
+    /* It finds but half of what vCPUs were charged for, and of devices' */
+    m.dirtied_pages /= 2;
+    model_sync(&m);
+    g_assert_cmpuint(e->device_pps, >, LINK_PPS / 4);
+    do {
+        model_step(&m);
+        g_assert_cmpint(m.now_ns, <, 120 * S);
+    } while (!m.decision.sync);
+    m.dirtied_pages = 0;
+    model_sync(&m);
+    g_assert_cmpuint(e->device_pps, ==, 0);
 }
 
 static void test_converges_by_itself(void)
@@ -1526,6 +1622,9 @@ static void test_deadline_without_shares(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/dirty-engine/all-of-memory", test_all_of_memory);
+    g_test_add_func("/dirty-engine/sync/none", test_no_sync);
+    g_test_add_func("/dirty-engine/sync/devices", test_devices_and_syncs);
     g_test_add_func("/dirty-engine/beyond-link", test_writer_beyond_the_link);
     g_test_add_func("/dirty-engine/converges", test_converges_by_itself);
     g_test_add_func("/dirty-engine/link/follows", test_budget_follows_the_link);

@@ -303,6 +303,59 @@ static void test_deadline(void)
     g_assert_cmpint(dirty_target_earliest_ns(&it, 0), ==, 0);
 }
 
+/* It saves what was dirtied before its turn; a short iteration is not cut. */
+static void test_sync_in_the_middle(void)
+{
+    DirtyIteration it = second_pass;
+
+    it.begin_pages = 160000;
+    it.remaining_pages = 80000;
+    /* a thirty-second, half of what was dirtied */
+    it.dirtied_pages = 10000;
+    g_assert_false(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 10010;
+    g_assert_true(dirty_target_wants_sync(&it));
+    /* the sync takes as long as it takes to send a hundred pages */
+    it.pause_ns = 4 * 1000000;
+    g_assert_false(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 10210;
+    g_assert_true(dirty_target_wants_sync(&it));
+    /* little remains to be sent once instead of twice */
+    it.remaining_pages = 40000;
+    g_assert_false(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 100000;
+    g_assert_true(dirty_target_wants_sync(&it));
+    /* the next sync comes by itself */
+    it.remaining_pages = it.switchover_pages;
+    it.dirtied_pages = 160000;
+    g_assert_false(dirty_target_wants_sync(&it));
+
+    it = second_pass;
+    it.remaining_pages = 25600;
+    it.dirtied_pages = 7300;
+    g_assert_false(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 7330;
+    g_assert_true(dirty_target_wants_sync(&it));
+    it.link_pps = 0;
+    g_assert_false(dirty_target_wants_sync(&it));
+}
+
+/* The first pass goes on unless next to all that it sends is sent in vain. */
+static void test_first_pass_in_vain(void)
+{
+    DirtyIteration it = second_pass;
+
+    it.number = 1;
+    it.begin_pages = 100000;
+    it.remaining_pages = 90000;
+    it.dirtied_pages = 79000;
+    g_assert_false(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 80000;
+    g_assert_true(dirty_target_wants_sync(&it));
+    it.remaining_pages = it.switchover_pages;
+    g_assert_false(dirty_target_wants_sync(&it));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -320,6 +373,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-target/in-vain", test_syncs_in_vain);
     g_test_add_func("/dirty-target/unknown-link", test_unknown_link);
     g_test_add_func("/dirty-target/deadline", test_deadline);
+    g_test_add_func("/dirty-target/sync", test_sync_in_the_middle);
+    g_test_add_func("/dirty-target/sync/first-pass", test_first_pass_in_vain);
     g_test_add_func("/dirty-target/large", test_large);
     g_test_add_func("/dirty-target/no-lifetime", test_expected_in_no_lifetime);
     return g_test_run();

@@ -29,6 +29,11 @@ PAGE_HEADER_BYTES = 8
 THRESHOLD = 0.5
 
 
+# With so much of memory dirty the first pass is in vain, and it is better to
+# begin with throttling at once
+NEARLY_ALL = 0.8
+
+
 @dataclass(frozen=True)
 class Writer:
     """Somebody who writes a set of pages again and again"""
@@ -54,11 +59,15 @@ class Model:
         return sum(writer.rate for writer in self.writers)
 
     @property
+    def dirty(self):
+        """What is dirty after the first pass"""
+        return sum(min(writer.pages, writer.rate * self.first_pass)
+                   for writer in self.writers)
+
+    @property
     def backlog(self):
         """What is dirty after the first pass, but may not be"""
-        dirty = sum(min(writer.pages, writer.rate * self.first_pass)
-                    for writer in self.writers)
-        return max(dirty - self.link * self.downtime, 0)
+        return max(self.dirty - self.link * self.downtime, 0)
 
     def time(self, kept):
         """
@@ -82,7 +91,13 @@ class Model:
     @property
     def possible_time(self):
         """The least time until the switch-over in which they may do so"""
-        return self.time(self.possible_kept)
+        after = self.time(self.possible_kept)
+        if self.dirty < NEARLY_ALL * self.ram:
+            return after
+        # Half of what they dirty is still to be sent anyway
+        at_once = ((self.ram - self.link * self.downtime) /
+                   (self.link - self.possible_kept / 2))
+        return min(after, max(at_once, self.first_pass))
 
 
 def pages_of(role):

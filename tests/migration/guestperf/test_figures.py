@@ -217,6 +217,14 @@ class ModelTest(unittest.TestCase):
         self.assertEqual(self.MODEL.possible_kept, 500)
         self.assertAlmostEqual(self.MODEL.possible_time, 7.6)
 
+    def test_nearly_all_of_memory(self):
+        """Throttled from the beginning, half of what is dirtied is free"""
+        model = Model(1000, 4000, (Writer(3600, 50000),), 0.25)
+        self.assertAlmostEqual(model.possible_time, 3750 / 750)
+        # Less than that is better off after the first pass
+        model = Model(1000, 4000, (Writer(3100, 50000),), 0.25)
+        self.assertAlmostEqual(model.possible_time, 4 + 2850 / 500)
+
     def test_slow_writer_is_not_slowed(self):
         slow = Model(1000, 4000, (Writer(2000, 300),), 0.2)
         self.assertEqual(slow.possible_kept, 300)

@@ -19,6 +19,9 @@
  */
 #define OVERRUN_TIMES 20
 
+/* With so much of memory dirty it is better to begin anew at once. */
+#define NEARLY_ALL 0.8
+
 /* As things were when vCPUs were first slowed down */
 typedef struct Before {
     double *done;
@@ -118,11 +121,15 @@ void timeline_print_head(FILE *file)
             "slept_s,link_pps,to_send,budget_pps,phase\n");
 }
 
-/* As docs/devel/dirty-throttle.rst has it in "What is possible" */
-static double figures_possible_s(const Sim *s)
+/*
+ * As docs/devel/dirty-throttle.rst has it in "What is possible"; @at_once: for
+ * a strategy that throttles from the beginning
+ */
+static double figures_possible_s(const Sim *s, bool *at_once)
 {
     const Scenario *sc = s->scenario;
     double link_pps = scenario_link_pps(sc, 0), first_s, backlog = 0, kept = 0;
+    double switchover, after_s, at_once_s;
 
     if (sc->link_changes->len || sc->deadline_ns) {
         return 0;
@@ -150,9 +157,19 @@ static double figures_possible_s(const Sim *s)
                              : MIN(set_pages, pps * first_s);
         kept += pps;
     }
-    backlog -= link_pps * sc->downtime_ns / SIM_S;
+    switchover = link_pps * sc->downtime_ns / SIM_S;
     kept = MIN(kept, link_pps * sc->threshold_percent / 100);
-    return kept < link_pps ? first_s + MAX(backlog, 0) / (link_pps - kept) : 0;
+    if (kept >= link_pps) {
+        return 0;
+    }
+    after_s = first_s + MAX(backlog - switchover, 0) / (link_pps - kept);
+    if (backlog < s->memory.pages * NEARLY_ALL) {
+        return after_s;
+    }
+    /* From the beginning, half of what is dirtied is to be sent anyway. */
+    at_once_s = (s->memory.pages - switchover) / (link_pps - kept / 2);
+    *at_once = at_once_s < after_s;
+    return MIN(after_s, MAX(at_once_s, first_s));
 }
 
 static void figures_of_vcpus(const Sim *s, const Before *b, SimFigures *f)
@@ -239,7 +256,7 @@ SimFigures sim_run(const Scenario *scenario, const SimPolicy *policy,
     f.total_s = sim_seconds(s.sender.completed ? s.sender.total_ns : s.now_ns);
     f.downtime_ms = (double)s.sender.downtime_ns / SIM_MS;
     f.iterations = s.sender.iteration;
-    f.possible_s = figures_possible_s(&s);
+    f.possible_s = figures_possible_s(&s, &f.at_once);
     f.throttled_s = s.throttled_ns ? sim_seconds(s.throttled_ns) : 0;
     f.oscillation = figures_variation(b.spans);
     f.engine = policy_engine_state(&s);

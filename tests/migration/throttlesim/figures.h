@@ -21,6 +21,8 @@ typedef struct SimFigures {
      * link or the guest changes, so that there is no formula
      */
     double possible_s;
+    /* that is for who throttles from the beginning */
+    bool at_once;
     /* when vCPUs were first slowed down, 0: never */
     double throttled_s;
     /* work that vCPUs did not do, in seconds of one of them */

@@ -31,6 +31,14 @@
 #define ITERATION_S ((double)(2 * SIM_TICK_NS) / SIM_S)
 #define ITERATIONS 20
 
+/*
+ * Where it is better to throttle from the beginning, what is possible takes a
+ * guest that is known to dirty all of its memory before it has done so, and a
+ * sync for each page.  By estimates the engine does not sync in the middle.
+ */
+#define AT_ONCE_PERCENT 70
+#define AT_ONCE_ESTIMATED_PERCENT 40
+
 static void judge(GPtrArray *wrong, bool good, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
@@ -87,6 +95,20 @@ static double judge_left_s(const Scenario *scenario, const SimFigures *f)
     return switchover_s < f->total_s * SWITCHOVER_PART ? 0 : switchover_s;
 }
 
+/* The part of what is possible that there has to be */
+static double judge_least_percent(const Scenario *scenario,
+                                  const SimFigures *f)
+{
+    bool estimated = scenario->mechanism == SIM_MECHANISM_STATISTICS ||
+                     scenario->mechanism == SIM_MECHANISM_TIME;
+
+    if (!f->at_once) {
+        return scenario->expected.percent;
+    }
+    return MIN(scenario->expected.percent,
+               estimated ? AT_ONCE_ESTIMATED_PERCENT : AT_ONCE_PERCENT);
+}
+
 char *figures_judge(const Scenario *scenario, const SimFigures *f)
 {
     const SimExpected *e = &scenario->expected;
@@ -95,13 +117,14 @@ char *figures_judge(const Scenario *scenario, const SimFigures *f)
     double left_s = judge_left_s(scenario, f);
     double percent = (f->possible_s + SHORT_S + ticks_s + left_s) /
                      f->total_s * 100;
+    double least_percent = judge_least_percent(scenario, f);
 
     if (e->converges) {
         judge(wrong, f->completed, "it has not converged after %.1f s",
               f->total_s);
-        judge(wrong, !f->possible_s || percent >= e->percent,
+        judge(wrong, !f->possible_s || percent >= least_percent,
               "%.2f s are %.0f %% of what is possible, not %.0f", f->total_s,
-              percent, e->percent);
+              percent, least_percent);
     } else {
         judge(wrong, !f->completed, "it has converged after all");
     }

@@ -134,6 +134,7 @@ static void engine_begin(Sim *s, bool limit, bool share)
         .mechanism = mechanism != SIM_MECHANISM_NONE &&
                      mechanism != SIM_MECHANISM_TIME,
         .cpu_time = mechanism != SIM_MECHANISM_NONE,
+        .estimated = engine_estimates(s),
         .limit = limit,
         .share = share,
         .converge = true,
@@ -452,6 +453,13 @@ static void engine_progress(Sim *s)
                           s->sender.window_ns / SIM_MS + 1, now_ns);
 }
 
+static bool engine_wants_sync(const Sim *s)
+{
+    const Engine *e = s->state;
+
+    return e->e.decision.sync;
+}
+
 PolicyEngineState policy_engine_state(const Sim *s)
 {
     static const char *const reasons[] = {
@@ -485,7 +493,8 @@ PolicyEngineState policy_engine_state(const Sim *s)
     .leave = engine_leave,              \
     .enter = engine_enter,              \
     .synced = engine_synced,            \
-    .progress = engine_progress
+    .progress = engine_progress,        \
+    .wants_sync = engine_wants_sync
 
 const SimPolicy policy_quota = {
     .name = "dirty-quota",

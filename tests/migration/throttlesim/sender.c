@@ -103,13 +103,15 @@ static int64_t sender_sync_from_ns(const Sim *s)
 
 /*
  * As the migration thread does between two turns: is so little left that the
- * guest can be switched over?  Only a sync tells for sure.
+ * guest can be switched over?  Only a sync tells for sure.  A policy may want
+ * one as well.
  */
 static void sender_check(Sim *s)
 {
     SimSender *m = &s->sender;
 
-    if (s->memory.nr_to_send > m->switchover_pages) {
+    if (s->memory.nr_to_send > m->switchover_pages &&
+        !(s->policy->wants_sync && s->policy->wants_sync(s))) {
         return;
     }
     m->sync_from_ns = sender_sync_from_ns(s);

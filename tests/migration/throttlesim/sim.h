@@ -94,6 +94,8 @@ typedef struct SimPolicy {
     void (*synced)(Sim *s, uint64_t found_pages);
     /* The sender has ended a window, or is in the middle of one */
     void (*progress)(Sim *s);
+    /* Is it to sync in the middle of an iteration?  NULL: never */
+    bool (*wants_sync)(const Sim *s);
     /* To harvest a ring, its vCPU is waited for, also while it sleeps. */
     bool harvest_waits;
 } SimPolicy;
