@@ -337,8 +337,8 @@ static unsigned throttle_ceiling_percent(void)
  * Hand out shares and the common pool: one round for all vCPUs that are
  * plugged.  Called with t->lock held.
  *
- * Returns: whether the pool paid for somebody, who may sleep longer than need
- * be now
+ * Returns: whether somebody may sleep longer than need be now, because the pool
+ * paid, or the ceiling was lowered
  */
 static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
 {
@@ -346,6 +346,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
     int64_t interval_ns;
     unsigned plugged = 0, ceiling_percent;
     uint64_t paid_pages = 0;
+    bool lowered = false;
 
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
@@ -362,7 +363,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (t->vcpus[i].v.total_known) {
             dirty_pool_collect(&m->pool, &t->vcpus[i].v.share);
-            dirty_vcpu_set_ceiling(&t->vcpus[i].v, ceiling_percent);
+            lowered |= dirty_vcpu_set_ceiling(&t->vcpus[i].v, ceiling_percent);
         }
     }
     m->rounds++;
@@ -374,7 +375,7 @@ static bool throttle_share(DirtyThrottle *t, int64_t now_ns)
             paid_pages += dirty_pool_pay(&m->pool, &vcpu->v.share);
         }
     }
-    return paid_pages;
+    return paid_pages || lowered;
 }
 
 /* How long a rate is averaged over.  Called with t->lock held. */

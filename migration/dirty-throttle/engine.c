@@ -26,8 +26,8 @@
  * Computed from these, f being throttle-trigger-threshold, or with a deadline
  * what it takes to be done by then, but no less than 5 %:
  *
- *   sync     in the first pass, 80 % of memory are dirty already; or later, it
- *            saves 3 % of what this iteration began with            (target.c)
+ *   sync     in the first pass, 80 % of memory are dirty already; and if that
+ *            has ended it, a sync saves 3 % of an iteration         (target.c)
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
  *            f * what this one began with; or in the end, r > c    (target.c)
@@ -259,29 +259,6 @@ static void engine_measure_pause(DirtyEngine *e, int64_t now_ns)
     e->pause_latest_ns = pause_ns;
 }
 
-/*
- * An iteration is over.  Pages found dirty that no vCPU was charged for have
- * been dirtied by devices.
- *
- * After a sync in the middle that is no more than a lower bound: vCPUs were
- * charged also for pages that were to be sent anyway, which it has not found.
- * Devices have dirtied no more than all that it has found.
- */
-static void engine_measure_devices(DirtyEngine *e, uint64_t found_pages,
-                                   uint64_t by_vcpus_pages, int64_t took_ns)
-{
-    uint64_t by_devices_pages = dirty_pages_since(found_pages, by_vcpus_pages);
-    uint64_t pps = dirty_pages_rate_pps(by_devices_pages, took_ns);
-
-    if (e->decision.sync) {
-        uint64_t most_pps = dirty_pages_rate_pps(found_pages, took_ns);
-
-        pps = CLAMP(e->device_pps, pps, most_pps);
-    }
-    e->device_pps = MIN(pps, e->device_latest_pps);
-    e->device_latest_pps = pps;
-}
-
 uint64_t dirty_engine_found(const DirtyEngine *e, uint64_t to_send_pages)
 {
     return dirty_pages_since(to_send_pages, e->iteration.remaining_pages);
@@ -296,16 +273,24 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
                                           e->iteration_dirtied_pages);
     uint64_t found = dirty_engine_found(e, to_send_pages);
     int64_t took_ns = now_ns - e->iteration_ns;
+    bool cut = e->decision.sync;
 
     if (iteration > 1) {
         engine_measure_pause(e, now_ns);
     }
-    if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS) {
-        engine_measure_devices(e, found, by_vcpus, took_ns);
+    if (iteration > 1 && took_ns >= DEVICE_ITERATION_MIN_NS && !cut) {
+        uint64_t by_devices = dirty_pages_since(found, by_vcpus);
+        uint64_t pps = dirty_pages_rate_pps(by_devices, took_ns);
+
+        e->device_pps = MIN(pps, e->device_latest_pps);
+        e->device_latest_pps = pps;
         engine_review(e, vcpus);
     }
+    e->begun_anew |= cut && iteration == 2;
     e->decision.sync = false;
-    e->last_iteration_ns = e->iteration_ns;
+    if (!cut) {
+        e->last_iteration_ns = e->iteration_ns;
+    }
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
     it->number = iteration;
@@ -505,14 +490,22 @@ static bool engine_must_begin(const DirtyEngine *e)
 }
 
 /*
- * Is there to be a sync in the middle?  Not where it is syncs that tell what
- * estimates are worth: one in the middle does not find pages that were to be
- * sent anyway, so that they would be taken for worth too little.
+ * Is there to be a sync in the middle?  Only if that has ended the first pass,
+ * or may do so: in other guests it may be a hot set that is dirtied, which
+ * would be dirtied again before its turn, and charged again, for nothing.
+ *
+ * Not with a deadline, for which the first pass begins to be throttled when it
+ * has to be.  And not where it is syncs that tell what estimates are worth: one
+ * in the middle does not find pages that were to be sent anyway, so that they
+ * would be taken for worth too little.
  */
-static bool engine_wants_sync(const DirtyEngine *e)
+static bool engine_wants_sync(const DirtyEngine *e, uint64_t dirtied_pages)
 {
-    return e->means.share && !e->means.estimated &&
-           dirty_target_wants_sync(&e->iteration);
+    DirtyIteration it = e->iteration;
+
+    it.dirtied_pages = dirtied_pages;
+    return e->means.share && !e->means.estimated && !e->deadline &&
+           (it.number < 2 || e->begun_anew) && dirty_target_wants_sync(&it);
 }
 
 /*
@@ -543,6 +536,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     uint64_t new_pages = dirty_pages_since(vcpus->dirtied_pages,
                                            e->decided_dirtied_pages);
     int64_t took_ns = now_ns - e->decided_ns;
+    uint64_t by_vcpus;
     DirtyReason reason;
     bool needed;
 
@@ -560,10 +554,11 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
     it->link_pps = e->link.pps;
     it->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
-    it->dirtied_pages = dirty_pages_since(vcpus->dirtied_pages,
-                                          e->iteration_dirtied_pages) +
-                       dirty_rate_pages(e->device_pps,
-                                        MAX(now_ns - e->iteration_ns, 0));
+    by_vcpus = dirty_pages_since(vcpus->dirtied_pages,
+                                 e->iteration_dirtied_pages);
+    it->dirtied_pages = by_vcpus +
+                        dirty_rate_pages(e->device_pps,
+                                         MAX(now_ns - e->iteration_ns, 0));
     engine_set_threshold(e, aim, now_ns);
     e->decided_ns = now_ns;
     e->decided_dirtied_pages = vcpus->dirtied_pages;
@@ -578,7 +573,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         engine_set_phase(e, engine_must_begin(e) ? DIRTY_PHASE_THROTTLING :
                             DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
                          now_ns);
-        e->decision.sync = engine_wants_sync(e);
+        e->decision.sync = engine_wants_sync(e, by_vcpus);
         return e->decision;
     }
     needed = e->needed || engine_hides_load(e, vcpus, now_ns);
@@ -588,7 +583,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                         needed ? DIRTY_PHASE_THROTTLING :
                                  DIRTY_PHASE_WATCHING, reason, vcpus, now_ns);
     e->decision.sync = e->phase == DIRTY_PHASE_THROTTLING &&
-                       engine_wants_sync(e);
+                       engine_wants_sync(e, by_vcpus);
     if (e->deadline && reason) {
         e->late_ns = -1;
     }

@@ -118,6 +118,8 @@ typedef struct DirtyEngine {
     DirtyLink link;
     /* the iteration is going to leave too much */
     bool needed;
+    /* a sync in the middle has ended the first pass */
+    bool begun_anew;
     /* what vCPUs may dirty */
     uint64_t budget_pps;
     /*
@@ -217,6 +219,8 @@ uint64_t dirty_engine_found(const DirtyEngine *e, uint64_t to_send_pages);
  * dirty_engine_synced: a new iteration begins
  *
  * Pages found dirty that no vCPU was charged for have been dirtied by devices.
+ * A sync in the middle does not tell: it has not found pages that were to be
+ * sent anyway, for which vCPUs were charged.
  *
  * @iteration: its number; 1 is the first pass over memory
  * @to_send_pages: what the migration has to send now

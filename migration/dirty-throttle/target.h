@@ -111,9 +111,9 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
  * let x have been dirtied, all over the n.  Then a sync now saves x * m / n
  * pages.  It is worth it if that is more than
  *
- *   a thirty-second of n, so that there are not too many, or half of what can
- *   be switched over, so that only long iterations are cut; and
- *   what is not sent while the sync takes its time, on top of that
+ *   a thirty-second of n, so that there are not too many, and half of what can
+ *   be switched over, so that only long iterations are cut;
+ *   and on top of that what is not sent while the sync takes its time
  *
  * To cut the first pass means to throttle from now on.  Let B be the bandwidth,
  * f the threshold, and n nearly all that remains.  Writers much faster than the

@@ -92,19 +92,23 @@ void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
     dirty_vcpu_keep(v);
 }
 
-void dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent)
+bool dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent)
 {
+    bool lowered = percent < v->ceiling_percent;
+
     v->ceiling_percent = percent;
+    return lowered;
 }
 
 /*
  * With a ceiling of p percent a vCPU may sleep for x = p / 100 of a second in
  * any second.  A tenth of that is the longest penalty, C, and each penalty of c
- * requires to be awake for a(c) = c * (100 - p) / (0.9 * p).  For that it has
- * until the penalty that is one of the longest, so of a second it is asleep for
- * x at most: what comes before the last C of them is 0.9 * x, and
+ * requires to be awake for a(c) = c * (100 - p) / (0.9 * p).  With b of that
+ * still to come, a penalty of c may begin if b is no more than a(C - c).  So in
+ * a second no more than a(C) of what its sleep requires is still to come at its
+ * end, and with a sleep of x the rest of it was in this second:
  *
- *   x + a(0.9 * x) = p / 100 + (100 - p) / 100 = 1
+ *   x + a(x - C) = p / 100 + a(0.9 * p / 100) = p / 100 + (100 - p) / 100 = 1
  */
 static int64_t vcpu_longest_ns(const DirtyVcpu *v)
 {
@@ -171,15 +175,19 @@ int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns)
     return MIN(MAX(limit_ns, share_ns), DIRTY_PENALTY_MAX_NS - v->stretch_ns);
 }
 
-/* What both accounts allow, up to a debt that is worth a penalty. */
+/* What the limit allows, up to a debt that is worth a penalty */
+static int64_t vcpu_limit_allowance(DirtyVcpu *v, int64_t now_ns)
+{
+    return dirty_account_limited(&v->limit) ?
+           dirty_account_allowance(&v->limit, DIRTY_PENALTY_AIM_NS, now_ns) :
+           INT64_MAX;
+}
+
+/* What both accounts allow */
 static int64_t vcpu_allowance(DirtyVcpu *v, int64_t now_ns)
 {
-    int64_t allow_pages = INT64_MAX;
+    int64_t allow_pages = vcpu_limit_allowance(v, now_ns);
 
-    if (dirty_account_limited(&v->limit)) {
-        allow_pages = dirty_account_allowance(&v->limit, DIRTY_PENALTY_AIM_NS,
-                                              now_ns);
-    }
     if (dirty_account_limited(&v->share)) {
         allow_pages = MIN(allow_pages,
                           dirty_account_allowance(&v->share,
@@ -189,29 +197,39 @@ static int64_t vcpu_allowance(DirtyVcpu *v, int64_t now_ns)
     return allow_pages;
 }
 
-/* For how long a penalty for the share is put off, and nothing else is due */
+/* For how long a penalty for the share is put off */
 static int64_t vcpu_kept_awake_ns(DirtyVcpu *v, int64_t now_ns)
 {
-    if (dirty_account_limited(&v->limit)) {
-        return 0;
-    }
     return vcpu_put_off_ns(v, vcpu_share_penalty_ns(v, now_ns), now_ns);
 }
 
 int64_t dirty_vcpu_allow_pages(DirtyVcpu *v, int64_t now_ns)
 {
-    int64_t allow_pages = vcpu_allowance(v, now_ns);
+    int64_t allow_pages = vcpu_allowance(v, now_ns), kept_pages;
 
     if (allow_pages < DIRTY_RUN_MIN_PAGES && v->pace.ns_per_page) {
-        allow_pages = vcpu_kept_awake_ns(v, now_ns) / v->pace.ns_per_page;
+        kept_pages = vcpu_kept_awake_ns(v, now_ns) / v->pace.ns_per_page;
+        allow_pages = MIN(vcpu_limit_allowance(v, now_ns), kept_pages);
     }
     return MAX(allow_pages, DIRTY_RUN_MIN_PAGES);
 }
 
+/* When to look, unless the share asks for it: it is put off. */
+static int64_t vcpu_kept_awake_look_ns(DirtyVcpu *v, int64_t now_ns)
+{
+    int64_t kept_ns = MIN(vcpu_kept_awake_ns(v, now_ns), DIRTY_LOOK_MAX_NS);
+    int64_t limit_ns = 0;
+
+    if (kept_ns && dirty_account_limited(&v->limit)) {
+        limit_ns = dirty_pace_look_ns(&v->pace,
+                                      vcpu_limit_allowance(v, now_ns));
+    }
+    return limit_ns ? MIN(kept_ns, limit_ns) : kept_ns;
+}
+
 /*
- * It has slept for so long until now, which requires it to be awake.  If that
- * was longer than any penalty, it was for another reason, such as a host that
- * was suspended.
+ * It has slept for so long until now, which requires it to be awake.  More than
+ * what the longest penalty requires is not asked for; see vcpu_put_off_ns().
  */
 static void vcpu_slept(DirtyVcpu *v, int64_t paid_ns, int64_t now_ns)
 {
@@ -254,7 +272,7 @@ int64_t dirty_vcpu_resume(DirtyVcpu *v, int64_t paid_ns, bool kicked,
     if (!look_ns) {
         return 0;
     }
-    return MAX(look_ns, MIN(vcpu_kept_awake_ns(v, now_ns), DIRTY_LOOK_MAX_NS));
+    return MAX(look_ns, vcpu_kept_awake_look_ns(v, now_ns));
 }
 
 uint64_t dirty_vcpu_debt_pages(const DirtyVcpu *v)

@@ -117,13 +117,15 @@ static inline void dirty_vcpu_keep(DirtyVcpu *v)
  * dirty_vcpu_set_ceiling: for how much of the time it may sleep
  *
  * From now on the vCPU does not sleep for its share for more than that part of
- * any second, however deep in debt it is.  A limit has no ceiling, but what is
- * slept for it counts.
+ * any second, however deep in debt it is.  A limit has no ceiling; what is
+ * slept for it at a stretch counts as one of the longest penalties at most.
  *
  * @v: the vCPU
  * @percent: the part, 1..99
+ *
+ * Returns: whether a vCPU may sleep longer than it need now
  */
-void dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent);
+bool dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent);
 
 /* The penalty without a charge. */
 int64_t dirty_vcpu_penalty_ns(DirtyVcpu *v, int64_t now_ns);

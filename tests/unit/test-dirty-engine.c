@@ -331,38 +331,44 @@ static void test_no_sync(void)
 
     check_no_sync(&m);
     m.estimated = false;
+    m.deadline_ns = 60 * S;
+    check_no_sync(&m);
+    m.deadline_ns = 0;
     m.limit_pps = LINK_PPS / 2;
+    check_no_sync(&m);
+    /* The first pass was whole, as only a part of memory is dirtied. */
+    m.limit_pps = 0;
+    m.set_pages = RAM_PAGES * 3 / 4;
     check_no_sync(&m);
 }
 
 /*
  * vCPUs were charged for pages that a sync in the middle has not found, so
- * that it would find devices idle.  If they are, it finds less than they had
- * dirtied.
+ * that it would find devices idle.  Nor does it take a reason back.
  */
-static void test_devices_and_syncs(void)
+static void test_sync_tells_nothing_of_devices(void)
 {
     Model m = { .vcpu_pps = 40 * LINK_PPS, .set_pages = RAM_PAGES,
-                .device_pps = LINK_PPS * 3 / 10, .link_pps = LINK_PPS };
+                .device_pps = LINK_PPS * 3 / 10, .link_pps = LINK_PPS,
+                .cuts = true };
     DirtyEngine *e = &m.engine;
 
     model_begin(&m);
-    while (m.iteration < 3 || !m.decision.sync) {
+    while (m.iteration < 3) {
+        model_step(&m);
+        /* It is not wanted again until that is decided anew. */
+        g_assert_true(e->decision.sync == m.decision.sync);
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+    }
+    while (!m.decision.sync) {
         model_step(&m);
         g_assert_cmpint(m.now_ns, <, 60 * S);
     }
-    g_assert_cmpuint(e->device_pps, >, LINK_PPS / 4);
-    /* It finds but half of what vCPUs were charged for, and of devices' */
-    m.dirtied_pages /= 2;
+    e->device_pps = e->device_latest_pps = 1234;
     model_sync(&m);
-    g_assert_cmpuint(e->device_pps, >, LINK_PPS / 4);
-    do {
-        model_step(&m);
-        g_assert_cmpint(m.now_ns, <, 120 * S);
-    } while (!m.decision.sync);
-    m.dirtied_pages = 0;
-    model_sync(&m);
-    g_assert_cmpuint(e->device_pps, ==, 0);
+    g_assert_false(e->decision.sync);
+    g_assert_cmpuint(e->device_pps, ==, 1234);
+    g_assert_cmpuint(e->device_latest_pps, ==, 1234);
 }
 
 static void test_converges_by_itself(void)
@@ -1174,6 +1180,21 @@ static void test_unexplained_at_floor(void)
     check_decision(&m, false, true, false);
 }
 
+/* What vCPUs are held at by their ceiling is no way to meet a deadline. */
+static void test_ceiling_and_deadline(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS,
+                .floor_pps = 3 * LINK_PPS / 2, .deadline_ns = 30 * S };
+
+    model_begin(&m);
+    while (m.decision.reason != DIRTY_REASON_CEILING) {
+        g_assert_cmpint(m.now_ns, <, 60 * S);
+        model_step(&m);
+    }
+    g_assert_true(m.decision.share);
+    g_assert_cmpint(m.engine.late_ns, ==, -1);
+}
+
 /* Devices that dirty too much are left to auto-converge all the same. */
 static void test_alike_devices(void)
 {
@@ -1624,7 +1645,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/dirty-engine/all-of-memory", test_all_of_memory);
     g_test_add_func("/dirty-engine/sync/none", test_no_sync);
-    g_test_add_func("/dirty-engine/sync/devices", test_devices_and_syncs);
+    g_test_add_func("/dirty-engine/sync/devices",
+                    test_sync_tells_nothing_of_devices);
     g_test_add_func("/dirty-engine/beyond-link", test_writer_beyond_the_link);
     g_test_add_func("/dirty-engine/converges", test_converges_by_itself);
     g_test_add_func("/dirty-engine/link/follows", test_budget_follows_the_link);
@@ -1684,6 +1706,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/unexplained", test_unexplained);
     g_test_add_func("/dirty-engine/alike", test_alike);
     g_test_add_func("/dirty-engine/alike/unexplained", test_unexplained_alike);
+    g_test_add_func("/dirty-engine/floor/deadline", test_ceiling_and_deadline);
     g_test_add_func("/dirty-engine/alike/floor", test_alike_at_floor);
     g_test_add_func("/dirty-engine/alike/unexplained-floor",
                     test_unexplained_at_floor);

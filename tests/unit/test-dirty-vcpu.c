@@ -253,9 +253,29 @@ static void test_kept_awake(void)
     dirty_account_set_rate(&v.limit, 1, now + 67 * MS);
     dirty_vcpu_resume(&v, 0, false, now + 67 * MS);
     dirty_vcpu_charge(&v, 1003000, now + 67 * MS);
-    dirty_vcpu_resume(&v, longest, false, now + 107 * MS);
+    g_assert_cmpint(dirty_vcpu_resume(&v, longest, false, now + 107 * MS), <=,
+                    DIRTY_DEBT_RUN_MAX_NS);
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, now + 107 * MS), ==,
+                    DIRTY_RUN_MIN_PAGES);
     g_assert_cmpint(dirty_vcpu_charge(&v, 1004000, now + 108 * MS), ==,
                     DIRTY_PENALTY_MAX_NS);
+}
+
+/* Nor does it with a limit that is far from being reached. */
+static void test_kept_awake_with_a_limit(void)
+{
+    DirtyVcpu v = watched(100000000, 1);
+    int64_t now = MS, longest = 40 * MS;
+
+    dirty_vcpu_set_ceiling(&v, 40);
+    g_assert_cmpint(dirty_vcpu_charge(&v, 400, now), ==, longest);
+    now += longest;
+    g_assert_cmpint(dirty_vcpu_resume(&v, longest, false, now), ==,
+                    DIRTY_LOOK_MAX_NS);
+    g_assert_cmpint(dirty_vcpu_allow_pages(&v, now), >, 10000);
+    g_assert_true(dirty_vcpu_set_ceiling(&v, 39));
+    g_assert_false(dirty_vcpu_set_ceiling(&v, 39));
+    g_assert_false(dirty_vcpu_set_ceiling(&v, 40));
 }
 
 /* The next look comes when the lower of the two allowances is used up. */
@@ -440,6 +460,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-vcpu/ceiling", test_ceiling);
     g_test_add_func("/dirty-vcpu/below-the-ceiling", test_below_the_ceiling);
     g_test_add_func("/dirty-vcpu/kept-awake", test_kept_awake);
+    g_test_add_func("/dirty-vcpu/kept-awake/limit",
+                    test_kept_awake_with_a_limit);
     g_test_add_func("/dirty-vcpu/look", test_next_look);
     g_test_add_func("/dirty-vcpu/allow", test_allow_pages);
     g_test_add_func("/dirty-vcpu/debt", test_debt_of_a_vcpu_that_stopped);
