@@ -286,11 +286,9 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
         e->device_latest_pps = pps;
         engine_review(e, vcpus);
     }
-    e->begun_anew |= cut && iteration == 2;
+    e->first_pass_cut |= cut && iteration == 2;
     e->decision.sync = false;
-    if (!cut) {
-        e->last_iteration_ns = e->iteration_ns;
-    }
+    e->last_iteration_ns = e->iteration_ns;
     e->iteration_ns = now_ns;
     e->iteration_dirtied_pages = vcpus->dirtied_pages;
     it->number = iteration;
@@ -505,7 +503,7 @@ static bool engine_wants_sync(const DirtyEngine *e, uint64_t dirtied_pages)
 
     it.dirtied_pages = dirtied_pages;
     return e->means.share && !e->means.estimated && !e->deadline &&
-           (it.number < 2 || e->begun_anew) && dirty_target_wants_sync(&it);
+           (it.number < 2 || e->first_pass_cut) && dirty_target_wants_sync(&it);
 }
 
 /*

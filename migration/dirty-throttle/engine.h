@@ -119,7 +119,7 @@ typedef struct DirtyEngine {
     /* the iteration is going to leave too much */
     bool needed;
     /* a sync in the middle has ended the first pass */
-    bool begun_anew;
+    bool first_pass_cut;
     /* what vCPUs may dirty */
     uint64_t budget_pps;
     /*

@@ -23,6 +23,23 @@
  */
 #define DEBT_MAX_NS (10 * DIRTY_NS_PER_S)
 
+/*
+ * Forgive what is owed beyond that.  A share of nothing tells nothing: devices
+ * may leave none of the link for a moment.
+ */
+static uint64_t pool_forgive(DirtyPool *p, DirtyAccount *a)
+{
+    uint64_t most_pages = dirty_rate_pages(p->share_pps, DEBT_MAX_NS);
+    uint64_t debt_pages = dirty_account_debt_pages(a), forgiven_pages;
+
+    if (!p->share_pps || debt_pages <= most_pages) {
+        return 0;
+    }
+    forgiven_pages = debt_pages - most_pages;
+    dirty_account_pay(a, forgiven_pages);
+    return forgiven_pages;
+}
+
 void dirty_pool_init(DirtyPool *p, int64_t now_ns)
 {
     *p = (DirtyPool) { .round_ns = now_ns };
@@ -52,18 +69,12 @@ void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
 
 uint64_t dirty_pool_collect(DirtyPool *p, DirtyAccount *a)
 {
-    uint64_t most_pages = MAX(dirty_rate_pages(p->share_pps, DEBT_MAX_NS), 1);
-    uint64_t debt_pages, forgiven_pages;
-
     dirty_account_set_rate(a, p->share_pps, p->round_ns);
     /* earns up to now; what exceeds the savings is left */
     dirty_account_charge(a, 0, p->round_ns);
     pool_take_left(p, a);
-    debt_pages = dirty_account_debt_pages(a);
-    forgiven_pages = debt_pages - MIN(debt_pages, most_pages);
-    dirty_account_pay(a, forgiven_pages);
-    p->debtors += debt_pages > 0;
-    return forgiven_pages;
+    p->debtors += dirty_account_debt_pages(a) > 0;
+    return pool_forgive(p, a);
 }
 
 uint64_t dirty_pool_pay(DirtyPool *p, DirtyAccount *a)

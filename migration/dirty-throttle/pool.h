@@ -66,7 +66,7 @@ void dirty_pool_begin(DirtyPool *p, uint64_t budget_pps, unsigned vcpus,
  * An account that was unlimited so far, or is new, starts with nothing.
  *
  * Returns: the debt that was forgiven, because it was more than the share earns
- * in ten seconds
+ * in ten seconds; none if that is nothing
  */
 uint64_t dirty_pool_collect(DirtyPool *p, DirtyAccount *a);
 

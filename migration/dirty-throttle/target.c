@@ -38,10 +38,10 @@
 /* And so many times smaller at most, because vCPUs are to get on. */
 #define LEFT_LEAST 2
 
-/* The first pass comes to nothing if so much of memory is dirty already. */
-#define DIRTY_ALL_PERCENT 80
+/* The first pass is in vain if so much of memory is dirty already. */
+#define NEARLY_ALL_PERCENT 80
 
-/* A sync in the middle of an iteration saves one of so many of its pages. */
+/* A sync in the middle has to save one of so many pages of the iteration. */
 #define SAVED_PART 32
 
 /* With all of what devices leave a migration would never end. */
@@ -161,7 +161,7 @@ bool dirty_target_wants_sync(const DirtyIteration *it)
         return false;
     }
     if (it->number < 2) {
-        return it->dirtied_pages >= begin / 100 * DIRTY_ALL_PERCENT;
+        return it->dirtied_pages >= begin / 100 * NEARLY_ALL_PERCENT;
     }
     saved = it->dirtied_pages / begin * it->remaining_pages;
     lost = (double)it->link_pps * it->pause_ns / DIRTY_NS_PER_S;

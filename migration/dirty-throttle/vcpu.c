@@ -220,7 +220,7 @@ static int64_t vcpu_kept_awake_look_ns(DirtyVcpu *v, int64_t now_ns)
     int64_t kept_ns = MIN(vcpu_kept_awake_ns(v, now_ns), DIRTY_LOOK_MAX_NS);
     int64_t limit_ns = 0;
 
-    if (kept_ns && dirty_account_limited(&v->limit)) {
+    if (dirty_account_limited(&v->limit)) {
         limit_ns = dirty_pace_look_ns(&v->pace,
                                       vcpu_limit_allowance(v, now_ns));
     }

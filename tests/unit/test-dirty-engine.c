@@ -282,7 +282,7 @@ static void test_writer_beyond_the_link(void)
 
 /*
  * A guest that has dirtied all of its memory before the first pass has got
- * anywhere: it begins anew, with vCPUs throttled from now on.
+ * anywhere: that is cut, and vCPUs are throttled from then on.
  */
 static void test_all_of_memory(void)
 {

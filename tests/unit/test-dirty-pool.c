@@ -174,9 +174,9 @@ static void test_debt_is_bounded(void)
     g_assert_cmpuint(dirty_account_debt_pages(&vm.vcpus[0]), >=, 8900);
     g_assert_cmpuint(dirty_account_debt_pages(&vm.vcpus[1]), ==, 10000);
     g_assert_cmpuint(vm.forgiven_pages, >=, 980000);
-    /* A share of nothing forgives all but what keeps a vCPU asleep. */
+    /* Devices leave nothing of the link for a moment. */
     vm_round(&vm, 0);
-    g_assert_cmpuint(dirty_account_debt_pages(&vm.vcpus[1]), ==, 1);
+    g_assert_cmpuint(dirty_account_debt_pages(&vm.vcpus[1]), >, 9900);
     g_free(vm.vcpus);
 }
 

@@ -37,7 +37,7 @@ class InTheMiddleTest(test_quota.QuotaTest):
         return found
 
     def test_first_pass_in_vain(self) -> None:
-        """All memory is dirty already: begin anew, and throttle"""
+        """All memory is dirty already: it is cut, and vCPUs are throttled"""
         throttled = self.throttled((Role("writer", mb=200),) * 2)
         # Not so much was sent by then as there is, nor in any iteration
         self.assertLess(throttled[0].ram("transferred"), 300 * MIB)

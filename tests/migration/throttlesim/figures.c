@@ -19,7 +19,7 @@
  */
 #define OVERRUN_TIMES 20
 
-/* With so much of memory dirty it is better to begin anew at once. */
+/* With so much of memory dirty it is better to throttle at once. */
 #define NEARLY_ALL 0.8
 
 /* As things were when vCPUs were first slowed down */

@@ -99,14 +99,12 @@ static double judge_left_s(const Scenario *scenario, const SimFigures *f)
 static double judge_least_percent(const Scenario *scenario,
                                   const SimFigures *f)
 {
-    bool estimated = scenario->mechanism == SIM_MECHANISM_STATISTICS ||
-                     scenario->mechanism == SIM_MECHANISM_TIME;
-
     if (!f->at_once) {
         return scenario->expected.percent;
     }
     return MIN(scenario->expected.percent,
-               estimated ? AT_ONCE_ESTIMATED_PERCENT : AT_ONCE_PERCENT);
+               scenario_estimates(scenario) ? AT_ONCE_ESTIMATED_PERCENT
+                                            : AT_ONCE_PERCENT);
 }
 
 char *figures_judge(const Scenario *scenario, const SimFigures *f)

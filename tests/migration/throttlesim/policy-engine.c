@@ -60,12 +60,6 @@ typedef struct Engine {
     bool flaps;
 } Engine;
 
-static bool engine_estimates(const Sim *s)
-{
-    return s->scenario->mechanism == SIM_MECHANISM_STATISTICS ||
-           s->scenario->mechanism == SIM_MECHANISM_TIME;
-}
-
 static bool engine_is_alike(const Engine *e)
 {
     return dirty_means_alike(&e->e.means);
@@ -134,7 +128,7 @@ static void engine_begin(Sim *s, bool limit, bool share)
         .mechanism = mechanism != SIM_MECHANISM_NONE &&
                      mechanism != SIM_MECHANISM_TIME,
         .cpu_time = mechanism != SIM_MECHANISM_NONE,
-        .estimated = engine_estimates(s),
+        .estimated = scenario_estimates(s->scenario),
         .limit = limit,
         .share = share,
         .converge = true,
@@ -426,7 +420,7 @@ static void engine_synced(Sim *s, uint64_t found_pages)
         dirty_vcpu_charge(&e->vcpus[i].v, engine_look(s, &s->vcpus[i]),
                           now_ns);
     }
-    if (engine_estimates(s)) {
+    if (scenario_estimates(s->scenario)) {
         engine_look_ahead(s);
         if (s->sender.iteration < 2) {
             e->found_pages = 0;

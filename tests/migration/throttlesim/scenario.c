@@ -473,6 +473,12 @@ void scenario_free(Scenario *s)
     g_free(s);
 }
 
+bool scenario_estimates(const Scenario *s)
+{
+    return s->mechanism == SIM_MECHANISM_STATISTICS ||
+           s->mechanism == SIM_MECHANISM_TIME;
+}
+
 double scenario_link_pps(const Scenario *s, int64_t now_ns)
 {
     double bps = s->link_bps;

@@ -127,6 +127,9 @@ typedef struct Scenario {
 Scenario *scenario_load(const char *path, GError **error);
 void scenario_free(Scenario *s);
 
+/* What vCPUs dirty is estimated, and syncs tell what it really was. */
+bool scenario_estimates(const Scenario *s);
+
 /* What the link carries at a time, in pages/s */
 double scenario_link_pps(const Scenario *s, int64_t now_ns);
 
