@@ -37,6 +37,10 @@ TOLERANCE = 0.25
 # Several epochs, as the limit is held by what the syncs between them find
 HELD_SECONDS = 4
 
+# The first epoch begins at once, and the next after a second
+EPOCH_SECONDS = 1.2
+LOGGED_ANEW = 5
+
 # QEMU's warning
 VERDICT = "page faults do not explain"
 
@@ -159,6 +163,18 @@ class LimitTest(FaultsTest):
         vm.unlimit()
         self.check_unlimited(vm, full)
         self.check_memory(vm)
+
+    def test_logged_anew(self) -> None:
+        """KVM may take all pages for dirty when it begins to log them"""
+        vm = self.source((SMALL_READER, SMALL_READER))
+        for _ in range(LOGGED_ANEW):
+            vm.limit(10)
+            # The throttle's thread may not get to see that there was none
+            vm.unlimit()
+            vm.limit(10)
+            time.sleep(EPOCH_SECONDS)
+            vm.unlimit()
+        self.assertNotIn(VERDICT, vm.read_log())
 
     def test_migration(self) -> None:
         """Pages that the throttle's syncs have found are sent all the same"""
