@@ -107,4 +107,24 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void);
  */
 DirtyThrottleRecord *dirty_throttle_query_record(void);
 
+/**
+ * dirty_throttle_measure_begin: calc-dirty-rate begins
+ *
+ * @watch: memory is going to be write-protected, so that vCPUs can be watched
+ *
+ * The thread that measures, before it begins to log dirty memory.
+ */
+void dirty_throttle_measure_begin(bool watch);
+
+/* Nothing is dirty now; what vCPUs dirty from here on is measured. */
+void dirty_throttle_measure_from_now(void);
+
+/**
+ * dirty_throttle_measure_end: calc-dirty-rate is done
+ *
+ * @rate_mbps: what all vCPUs have dirtied together, in different pages
+ * @took_ms: how long it took
+ */
+void dirty_throttle_measure_end(uint64_t rate_mbps, int64_t took_ms);
+
 #endif

@@ -13,6 +13,7 @@
 #include "qemu/units.h"
 #include "qapi/qapi-types-migration.h"
 #include "migration/dirty-throttle.h"
+#include "dirty-throttle/demand.h"
 #include "dirty-throttle/engine.h"
 #include "dirty-throttle/estimate.h"
 #include "dirty-throttle/pool.h"
@@ -32,6 +33,9 @@ typedef struct DirtyThrottleVcpu {
     DirtyHistory history;
     /* v.dirtied_pages when the present epoch began; only with rings */
     uint64_t epoch_pages;
+    /* what it dirties while nobody slows it; v.dirtied_pages when that began */
+    DirtyDemand demand;
+    uint64_t demand_from_pages;
 
     /*
      * The lowest rate that the migration has allowed the vCPU, while it was
@@ -84,6 +88,20 @@ typedef struct DirtyThrottleMigration {
     unsigned rounds;
 } DirtyThrottleMigration;
 
+/* What calc-dirty-rate has found out */
+typedef struct DirtyMeasurement {
+    /* when it was over, by the guest's clock, and how long it took */
+    int64_t guest_ns;
+    int64_t took_ns;
+    /* memory that is not zero */
+    uint64_t memory_pages;
+    /* one demand for each vCPU; else one for all, and no indexes */
+    bool told_apart;
+    unsigned nr_demands;
+    DirtyDemand *demands;
+    int *cpu_indexes;
+} DirtyMeasurement;
+
 typedef struct DirtyThrottle {
     /* set once by dirty_throttle_register(), before any vCPU exists */
     const DirtyThrottleOps *ops;
@@ -124,6 +142,15 @@ typedef struct DirtyThrottle {
      * long as vCPUs do not report time instead.
      */
     bool unexplained;
+    /*
+     * calc-dirty-rate is at work; vCPUs are watched for it, if nobody slows
+     * them; since when their demands count, also in a migration; what it has
+     * found the last time, NULL: nothing yet
+     */
+    bool measuring;
+    bool watching_demands;
+    int64_t demands_ns;
+    DirtyMeasurement *measurement;
     DirtyThrottleMigration migration;
     /* of the last one that has ended; NULL: none has, or another is coming */
     DirtyThrottleRecord *record;
@@ -165,5 +192,34 @@ void dirty_throttle_record(DirtyThrottle *t);
 
 /* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
 uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu);
+
+/*
+ * It is known how much vCPUs have really dirtied; or what was reported until
+ * now cannot be compared.  Called with t->lock held, after a look.
+ */
+void dirty_throttle_correct(DirtyThrottle *t, uint64_t found_pages);
+void dirty_throttle_keep(DirtyThrottle *t);
+
+/* From now on the thread notes the demands of vCPUs.  With t->lock held. */
+void dirty_throttle_watch_demands(DirtyThrottle *t);
+
+/*
+ * Note what vCPUs have dirtied so far, if nobody slows them and somebody wants
+ * to know.  Called with t->lock held, after a look.
+ */
+void dirty_throttle_note_demands(DirtyThrottle *t, int64_t now_ns);
+
+/* The first pass is over, and corrected.  Called with t->lock held. */
+void dirty_throttle_correct_demands(DirtyThrottle *t);
+
+/**
+ * dirty_throttle_forecast_migration: what will become of the one that runs
+ *
+ * Called with the BQL and t->lock held.
+ *
+ * Returns: NULL if that cannot be told yet, or throttling is no help; the
+ * caller frees it
+ */
+DirtyForecastInfo *dirty_throttle_forecast_migration(DirtyThrottle *t);
 
 #endif

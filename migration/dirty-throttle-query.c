@@ -153,6 +153,8 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
         info->phase = DIRTY_THROTTLE_PHASE_OFF;
     } else {
         dirty_throttle_tell_engine(t, info);
+        info->forecast = dirty_throttle_forecast_migration(t);
+        info->has_forecast = info->forecast != NULL;
     }
     tail = &info->vcpus;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {

@@ -497,13 +497,10 @@ static void throttle_decide(DirtyThrottle *t, int64_t now_ns)
 }
 
 /*
- * It is known how much vCPUs have really dirtied.  Called with t->lock held,
- * after a look.
- *
  * A vCPU that looks while this is going on may have reported a few pages more
  * than were added up, so that it gets a few more than its part.
  */
-static void throttle_correct(DirtyThrottle *t, uint64_t found_pages)
+void dirty_throttle_correct(DirtyThrottle *t, uint64_t found_pages)
 {
     DirtyEstimate *e = &t->estimate;
     uint64_t reported_pages = 0;
@@ -547,8 +544,7 @@ static void throttle_begin_alike(DirtyThrottle *t)
     trace_dirty_throttle_migration("alike");
 }
 
-/* What was reported until now cannot be compared.  With t->lock held. */
-static void throttle_keep(DirtyThrottle *t)
+void dirty_throttle_keep(DirtyThrottle *t)
 {
     t->found_pages = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
@@ -593,7 +589,7 @@ static void throttle_new_epoch(DirtyThrottle *t)
         QEMU_LOCK_GUARD(&t->lock);
         /* A migration that has begun meanwhile compares by its own syncs. */
         if (!t->migration.active && !t->unexplained) {
-            throttle_correct(t, found_pages);
+            dirty_throttle_correct(t, found_pages);
         }
     }
 }
@@ -621,14 +617,14 @@ static void throttle_look_ahead(DirtyThrottle *t, uint64_t iteration)
     t->found_pages += found_pages;
     if (t->migration.active && t->migration.engine.iteration.number ==
                                iteration) {
-        throttle_correct(t, t->found_pages);
+        dirty_throttle_correct(t, t->found_pages);
     }
 }
 
 /* Whether there is anything to look at.  Called with t->lock held. */
 static bool throttle_has_work(DirtyThrottle *t)
 {
-    return t->nr_operator_limits || t->migration.active;
+    return t->nr_operator_limits || t->migration.active || t->watching_demands;
 }
 
 /*
@@ -659,8 +655,9 @@ static void throttle_forget_if_idle(DirtyThrottle *t)
  */
 static int throttle_next_ms(DirtyThrottle *t, bool was_in_service)
 {
-    bool watching = t->migration.active &&
-                    dirty_engine_watches(&t->migration.engine);
+    bool watching = t->watching_demands ||
+                    (t->migration.active &&
+                     dirty_engine_watches(&t->migration.engine));
 
     if (!dirty_throttle_in_service()) {
         return (watching ? DIRTY_LOOK_MAX_NS : DECIDE_NS) / SCALE_MS;
@@ -683,8 +680,10 @@ static void throttle_step(DirtyThrottle *t)
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         now_ns = throttle_now_ns();
         throttle_record_rates(t, now_ns);
+        dirty_throttle_note_demands(t, now_ns);
         throttle_decide(t, now_ns);
-        new_epoch = !t->migration.active && now_ns - t->epoch_ns >= EPOCH_NS;
+        new_epoch = t->nr_operator_limits && !t->migration.active &&
+                    now_ns - t->epoch_ns >= EPOCH_NS;
         if (new_epoch) {
             t->epoch_ns = now_ns;
         }
@@ -754,6 +753,13 @@ static void throttle_wake_thread(DirtyThrottle *t)
     qemu_cond_signal(&t->wake);
 }
 
+void dirty_throttle_watch_demands(DirtyThrottle *t)
+{
+    throttle_forget_if_idle(t);
+    t->watching_demands = true;
+    throttle_wake_thread(t);
+}
+
 void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps)
 {
     DirtyThrottle *t = &dirty_throttle;
@@ -766,6 +772,7 @@ void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps)
         t->nr_operator_limits += !!limit_mbps - !!vcpu->limit_mbps;
         vcpu->limit_mbps = limit_mbps;
         if (t->nr_operator_limits) {
+            t->watching_demands = false;
             throttle_wake_thread(t);
         }
     }
@@ -821,6 +828,7 @@ void dirty_throttle_migration_begin(void)
             .reaped_before = reaped,
             .tells = migrate_use_events() && (means.limit || means.share),
         };
+        t->watching_demands = false;
         qemu_thread_get_self(&m->thread);
         throttle_count_from_now(t);
         vcpus = throttle_sample_vcpus(t);
@@ -891,10 +899,10 @@ static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
     int64_t now_ns = throttle_now_ns();
 
     if (iteration < 2) {
-        throttle_keep(t);
+        dirty_throttle_keep(t);
         return;
     }
-    throttle_correct(t, MIN(t->found_pages,
+    dirty_throttle_correct(t, MIN(t->found_pages,
                             dirty_engine_found(e, to_send_pages)));
     if (t->unexplained && e->means.mechanism) {
         throttle_set_decision(t, dirty_engine_unexplained(e, now_ns), now_ns);
@@ -929,6 +937,9 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         t->found_pages += found_pages;
         if (t->ops->take_found_pages && (!t->unexplained || was_alike)) {
             throttle_compare(t, iteration, to_send_pages);
+        }
+        if (iteration == 2) {
+            dirty_throttle_correct_demands(t);
         }
         alike = throttle_is_alike(t);
         vcpus = throttle_sample_vcpus(t);

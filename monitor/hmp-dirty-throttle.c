@@ -1,5 +1,5 @@
 /*
- * HMP: what "info migrate" tells of the dirty throttle
+ * HMP: what "info migrate" and "info dirty_forecast" tell
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -7,9 +7,71 @@
  */
 
 #include "qemu/osdep.h"
-#include "qapi/qapi-types-migration.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-migration.h"
+#include "qapi/qmp/qdict.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
+
+static void hmp_print_forecast(Monitor *mon, const DirtyForecastInfo *f)
+{
+    monitor_printf(mon, "forecast with %s: ",
+                   DirtyForecastStrategy_str(f->strategy));
+    if (f->ends) {
+        monitor_printf(mon, "ends after %" PRIu64 " ms", f->total_time);
+    } else {
+        monitor_printf(mon, "never ends");
+    }
+    if (f->has_least_time && f->has_most_time) {
+        monitor_printf(mon, " (%" PRIu64 "..%" PRIu64 ")", f->least_time,
+                       f->most_time);
+    } else if (f->has_least_time) {
+        monitor_printf(mon, " (%" PRIu64 "..never)", f->least_time);
+    }
+    if (f->ends) {
+        monitor_printf(mon, ", downtime %" PRIu64 " ms, throttled %" PRIu64
+                       " ms", f->downtime, f->throttled_time);
+    }
+    monitor_printf(mon, "%s\n", f->has_deadline_missed && f->deadline_missed ?
+                                ", the deadline cannot be met" : "");
+    for (DirtyForecastVcpuList *e = f->slowed; e; e = e->next) {
+        if (e->value->has_cpu_index) {
+            monitor_printf(mon, "  vcpu[%" PRId64 "]", e->value->cpu_index);
+        } else {
+            monitor_printf(mon, "  vcpus");
+        }
+        monitor_printf(mon, ": keeps %.1f %% of its time meanwhile\n",
+                       e->value->share);
+    }
+}
+
+void hmp_info_dirty_forecast(Monitor *mon, const QDict *qdict)
+{
+    int64_t bandwidth = qdict_get_try_int(qdict, "bandwidth", -1);
+    g_autoptr(DirtyForecastReport) r = NULL;
+    Error *err = NULL;
+
+    r = qmp_query_dirty_forecast(bandwidth != -1, bandwidth, false, 0, &err);
+    if (hmp_handle_error(mon, err)) {
+        return;
+    }
+    monitor_printf(mon, "measured %" PRId64 " s ago, for %" PRIu64
+                   " ms; memory in use %" PRIu64 " mbytes, link %" PRIu64
+                   " MB/s\n", r->age, r->measured_time, r->memory >> 20,
+                   r->bandwidth);
+    for (DirtyDemandInfoList *e = r->demands; e; e = e->next) {
+        if (e->value->has_cpu_index) {
+            monitor_printf(mon, "vcpu[%" PRId64 "]", e->value->cpu_index);
+        } else {
+            monitor_printf(mon, "vcpus");
+        }
+        monitor_printf(mon, ": %.2f MB/s, write set %" PRIu64 " mbytes\n",
+                       e->value->rate, e->value->write_set >> 20);
+    }
+    for (DirtyForecastInfoList *e = r->forecasts; e; e = e->next) {
+        hmp_print_forecast(mon, e->value);
+    }
+}
 
 static void hmp_print_phase(Monitor *mon, const DirtyThrottleInfo *info)
 {
@@ -42,6 +104,9 @@ static void hmp_print_phase(Monitor *mon, const DirtyThrottleInfo *info)
                            info->earliest_time);
         }
         monitor_printf(mon, "\n");
+    }
+    if (info->has_forecast) {
+        hmp_print_forecast(mon, info->forecast);
     }
 }
 

@@ -15,6 +15,7 @@
 
 #define MAX_CPUS 4
 #define MAX_MBPS (1LL << 32)
+#define SECOND_NS 1000000000LL
 
 /* Why the tests that need a dirty ring cannot run; NULL: they can. */
 static const char *ring_missing;
@@ -579,6 +580,133 @@ static void test_flip_during_migration(void)
     qtest_quit(qts);
 }
 
+static QDict *query_forecast(QTestState *qts, int64_t bandwidth)
+{
+    return qtest_qmp(qts, "{'execute': 'query-dirty-forecast',"
+                     " 'arguments': {'bandwidth': %" PRId64 "}}", bandwidth);
+}
+
+/* Measure the guest for a second, and wait until that is done. */
+static void measure(QTestState *qts, const char *mode)
+{
+    bool measured = false;
+
+    assert_ok(qtest_qmp(qts, "{'execute': 'calc-dirty-rate', 'arguments':"
+                        " {'calc-time': 1, 'mode': %s}}", mode));
+    assert_error(query_forecast(qts, 100), "is being measured");
+    for (int i = 0; i < 600 && !measured; i++) {
+        QDict *rsp = qtest_qmp(qts, "{'execute': 'query-dirty-rate'}");
+        QDict *info = qdict_get_qdict(rsp, "return");
+
+        measured = g_str_equal(qdict_get_str(info, "status"), "measured");
+        qobject_unref(rsp);
+        g_usleep(G_USEC_PER_SEC / 20);
+    }
+    g_assert_true(measured);
+}
+
+/* The forecast for one strategy in an answer, NULL: there is none */
+static QDict *forecast_of(QDict *rsp, const char *strategy)
+{
+    QDict *report = qdict_get_qdict(rsp, "return");
+    QListEntry *entry;
+
+    g_assert_nonnull(report);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(report, "forecasts"), entry) {
+        QDict *f = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (g_str_equal(qdict_get_str(f, "strategy"), strategy)) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+static void test_forecast_errors(void)
+{
+    QTestState *qts = start_plain();
+
+    assert_error(query_forecast(qts, 100), "was never measured");
+    assert_hmp(qts, "info dirty_forecast", "was never measured");
+    measure(qts, "page-sampling");
+    assert_error(query_forecast(qts, 0), "between 1 and 1048576");
+    assert_error(query_forecast(qts, 1048577), "between 1 and 1048576");
+    assert_error(qtest_qmp(qts, "{'execute': 'query-dirty-forecast',"
+                           " 'arguments': {'deadline': 0}}"),
+                 "'deadline' expects a value between 1 and 1000000");
+    assert_error(qtest_qmp(qts, "{'execute': 'query-dirty-forecast',"
+                           " 'arguments': {'deadline': 1000001}}"),
+                 "'deadline' expects a value between 1 and 1000000");
+    assert_ok(set_parameter(qts, "max-bandwidth", 1000));
+    assert_error(qtest_qmp(qts, "{'execute': 'query-dirty-forecast'}"),
+                 "No bandwidth is known");
+    assert_ok(query_forecast(qts, 100));
+    /* The guest's time counts, which stands still in a test. */
+    qtest_clock_step(qts, 600 * SECOND_NS);
+    assert_ok(query_forecast(qts, 100));
+    qtest_clock_step(qts, SECOND_NS);
+    assert_error(query_forecast(qts, 100), "measured 601 seconds ago");
+    measure(qts, "page-sampling");
+    assert_ok(query_forecast(qts, 100));
+    qtest_quit(qts);
+}
+
+/* A guest that stands still is sent as it is, whatever is done about it. */
+static void assert_quiet(QDict *rsp, const char *strategy)
+{
+    QDict *f = forecast_of(rsp, strategy);
+
+    g_assert_nonnull(f);
+    g_assert_true(qdict_get_bool(f, "ends"));
+    g_assert_cmpint(qdict_get_int(f, "throttled-time"), ==, 0);
+    g_assert_true(qlist_empty(qdict_get_qlist(f, "slowed")));
+    g_assert_cmpint(qdict_get_int(f, "total-time"), ==,
+                    qdict_get_int(f, "most-time"));
+}
+
+static void test_forecast_without_ring(void)
+{
+    QTestState *qts = start_plain();
+    QDict *rsp;
+
+    measure(qts, "page-sampling");
+    rsp = query_forecast(qts, 100);
+    assert_quiet(rsp, "none");
+    assert_quiet(rsp, "auto-converge");
+    /* Without KVM nothing can slow vCPUs down so. */
+    g_assert_null(forecast_of(rsp, "dirty-quota"));
+    qobject_unref(rsp);
+    assert_hmp(qts, "info dirty_forecast", "forecast with none: ends after");
+    qtest_quit(qts);
+}
+
+static void test_forecast_with_ring(void)
+{
+    QTestState *qts;
+    QDict *rsp;
+
+    if (ring_missing) {
+        g_test_skip(ring_missing);
+        return;
+    }
+    qts = start_ring();
+    measure(qts, "dirty-ring");
+    rsp = query_forecast(qts, 100);
+    assert_quiet(rsp, "dirty-quota");
+    g_assert_null(forecast_of(rsp, "dirty-quota-deadline"));
+    /* vCPUs that are plugged are told apart. */
+    g_assert_cmpint(qlist_size(qdict_get_qlist(
+        qdict_get_qdict(rsp, "return"), "demands")), ==, 2);
+    qobject_unref(rsp);
+
+    assert_ok(set_parameter(qts, "dirty-quota-deadline", 7));
+    rsp = query_forecast(qts, 100);
+    assert_quiet(rsp, "dirty-quota-deadline");
+    qobject_unref(rsp);
+    assert_hmp(qts, "info dirty_forecast 50", "link 50 MB/s");
+    qtest_quit(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -603,6 +731,10 @@ int main(int argc, char **argv)
     qtest_add_func("/dirty-throttle/no-ring/managed", test_managed);
     qtest_add_func("/dirty-throttle/ring/adaptive-reaper",
                    test_reaper_with_ring);
+    qtest_add_func("/dirty-throttle/forecast/errors", test_forecast_errors);
+    qtest_add_func("/dirty-throttle/forecast/no-ring",
+                   test_forecast_without_ring);
+    qtest_add_func("/dirty-throttle/forecast/ring", test_forecast_with_ring);
     qtest_add_func("/dirty-throttle/parameters", test_parameters);
     qtest_add_func("/dirty-throttle/properties", test_properties);
     qtest_add_func("/dirty-throttle/ring/commands", test_commands_with_ring);

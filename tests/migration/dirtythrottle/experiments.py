@@ -28,7 +28,7 @@ from stressvm.waiting import TimeLimit, wait_until
 
 from dirtythrottle.kvmshim import withholding
 from dirtythrottle.migration import LASTING_LINK, POLL_SECONDS, Migration
-from dirtythrottle.strategy import NONE, Strategy
+from dirtythrottle.strategy import AUTO_CONVERGE, NONE, Strategy
 from dirtythrottle.testbed import Testbed
 from dirtythrottle.vnc import Viewer, server_args
 
@@ -160,9 +160,15 @@ class Converge:
                 run.src.set_link(link)
         return False
 
+    def _prepare(self, run: Prepared, testbed: Testbed,
+                 strategy: Strategy) -> Figures:
+        """Before it begins"""
+        return {}
+
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
         with prepared(binary, testbed, strategy) as run:
+            told = self._prepare(run, testbed, strategy)
             begin = run.begin()
             completed = self._watch(run, testbed, begin)
             end = time.monotonic()
@@ -179,7 +185,61 @@ class Converge:
             else:
                 figures["total s"] = NEVER
                 run.migration.cancel()
-            return figures
+            return {**told, **figures}
+
+
+class Forecast(Converge):
+    """What QEMU tells beforehand, and what comes of it"""
+    MEASURE_SECONDS = 5
+
+    # Names of QEMU's for what is done; whoever has a deadline has one more
+    _NAMES = {NONE.name: "none", AUTO_CONVERGE.name: "auto-converge"}
+
+    def _asked(self, run: Prepared, testbed: Testbed,
+               strategy: Strategy) -> dict[str, Any]:
+        """The forecast for @strategy"""
+        vm = run.src
+        vm.command("calc-dirty-rate", calc_time=self.MEASURE_SECONDS,
+                   mode="dirty-ring" if testbed.ring else "dirty-bitmap")
+        wait_until("a measurement", 2 * self.MEASURE_SECONDS, lambda:
+                   vm.command("query-dirty-rate")["status"] == "measured")
+        arguments = {"bandwidth": int(testbed.link)}
+        deadline = strategy.parameters.get("dirty_quota_deadline")
+        if deadline:
+            arguments["deadline"] = deadline
+        # Neither is in force yet, and the forecast has to know of both
+        vm.set_parameters(downtime_limit=testbed.downtime, **{
+            name: value for name, value in strategy.parameters.items()
+            if name == "max_cpu_throttle"})
+        name = self._NAMES.get(strategy.name, "dirty-quota-deadline"
+                               if deadline else "dirty-quota")
+        report = vm.command("query-dirty-forecast", **arguments)
+        found, = [f for f in report["forecasts"] if f["strategy"] == name]
+        return found
+
+    def _prepare(self, run: Prepared, testbed: Testbed,
+                 strategy: Strategy) -> Figures:
+        forecast = self._asked(run, testbed, strategy)
+        return {
+            "forecast s": forecast.get("total-time", NEVER) / 1000,
+            "forecast least s": forecast.get("least-time", NEVER) / 1000,
+            "forecast most s": forecast.get("most-time", NEVER) / 1000,
+            "forecast downtime ms": forecast.get("downtime"),
+            **{"%d forecast keeps %%" % vcpu["cpu-index"]: vcpu["share"]
+               for vcpu in forecast["slowed"] if "cpu-index" in vcpu},
+        }
+
+    def run(self, binary: str, testbed: Testbed,
+            strategy: Strategy) -> Figures:
+        figures = super().run(binary, testbed, strategy)
+        told, came = figures["forecast s"], figures["total s"]
+        if told is not None and came is not None:
+            if NEVER not in (told, came):
+                figures["forecast error %"] = (told / came - 1) * 100
+            # What lasts longer than anybody waits for has not ended
+            figures["forecast wrong"] = (
+                (told > GIVE_UP_SECONDS) != (came > GIVE_UP_SECONDS))
+        return figures
 
 
 class Holds:

@@ -12,7 +12,7 @@ from typing import Sequence
 from stressvm.stressguest import Role
 
 from dirtythrottle.experiments import (
-    Cancel, Converge, Experiment, Holds, Quiet, Raise, Stop
+    Cancel, Converge, Experiment, Forecast, Holds, Quiet, Raise, Stop
 )
 from dirtythrottle.hostile import TESTBED as HOSTILE_TESTBED
 from dirtythrottle.hostile import Hostile
@@ -158,6 +158,21 @@ def _alike_rows() -> list[Row]:
     return rows
 
 
+def _forecast_rows() -> list[Row]:
+    """What is told beforehand, where the link stays as it is"""
+    rows = [replace(row, name="forecast-" + row.name,
+                    title="forecast: " + row.title, experiment=Forecast(),
+                    strategies=(NONE, AUTO_CONVERGE, DIRTY_QUOTA), first=False)
+            for row in _quota_rows() + _faults_rows()
+            if isinstance(row.experiment, Converge) and
+            not row.testbed.link_changes]
+    rows += [replace(row, name="forecast-" + row.name,
+                     title="forecast: " + row.title, experiment=Forecast())
+             for row in _deadline_rows() + _ceiling_rows()
+             if not row.testbed.link_changes]
+    return rows
+
+
 def _guest_rows() -> list[Row]:
     """What KVM and QEMU do by themselves costs nothing"""
     # It draws so little that it matters to nobody but who looks at it
@@ -248,5 +263,5 @@ def _hostile_rows() -> list[Row]:
 
 
 ROWS = (_limit_rows() + _quota_rows() + _deadline_rows() + _ceiling_rows() +
-        _faults_rows() + _alike_rows() + _guest_rows() + _reaper_rows() +
-        _scaling_rows() + _hostile_rows())
+        _faults_rows() + _forecast_rows() + _alike_rows() + _guest_rows() +
+        _reaper_rows() + _scaling_rows() + _hostile_rows())
