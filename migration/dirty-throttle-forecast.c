@@ -81,18 +81,6 @@ static uint64_t forecast_memory_pages(void)
     return used;
 }
 
-/* What a vCPU is charged from now on is measured.  With t->lock held. */
-static void forecast_count_from_now(DirtyThrottle *t)
-{
-    for (unsigned i = 0; i < t->nr_vcpus; i++) {
-        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
-
-        QEMU_LOCK_GUARD(&vcpu->lock);
-        vcpu->demand = (DirtyDemand) { };
-        vcpu->demand_from_pages = vcpu->v.dirtied_pages;
-    }
-}
-
 void dirty_throttle_measure_begin(bool watch)
 {
     DirtyThrottle *t = &dirty_throttle;
@@ -123,51 +111,7 @@ void dirty_throttle_measure_from_now(void)
     QEMU_LOCK_GUARD(&t->lock);
     if (t->watching_demands) {
         dirty_throttle_keep(t);
-        forecast_count_from_now(t);
-        t->demands_ns = get_clock();
-    }
-}
-
-/* What vCPUs have dirtied since demands count.  Called with t->lock held. */
-static void forecast_note(DirtyThrottle *t, int64_t now_ns)
-{
-    for (unsigned i = 0; i < t->nr_vcpus; i++) {
-        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
-
-        QEMU_LOCK_GUARD(&vcpu->lock);
-        dirty_demand_note(&vcpu->demand, now_ns - t->demands_ns,
-                          dirty_pages_since(vcpu->v.dirtied_pages,
-                                            vcpu->demand_from_pages));
-    }
-}
-
-void dirty_throttle_note_demands(DirtyThrottle *t, int64_t now_ns)
-{
-    const DirtyEngine *e = &t->migration.engine;
-
-    if (t->migration.active) {
-        if (e->iteration.number != 1 || e->phase != DIRTY_PHASE_FIRST_PASS) {
-            return;
-        }
-        if (t->demands_ns != e->iteration_ns) {
-            forecast_count_from_now(t);
-            t->demands_ns = e->iteration_ns;
-        }
-    } else if (!t->watching_demands) {
-        return;
-    }
-    forecast_note(t, now_ns);
-}
-
-void dirty_throttle_correct_demands(DirtyThrottle *t)
-{
-    for (unsigned i = 0; i < t->nr_vcpus; i++) {
-        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
-
-        QEMU_LOCK_GUARD(&vcpu->lock);
-        dirty_demand_correct(&vcpu->demand,
-                             dirty_pages_since(vcpu->v.dirtied_pages,
-                                               vcpu->demand_from_pages));
+        dirty_throttle_count_demands(t, get_clock());
     }
 }
 
@@ -234,8 +178,8 @@ void dirty_throttle_measure_end(uint64_t rate_mbps, int64_t took_ms)
     QEMU_LOCK_GUARD(&t->lock);
     t->measuring = false;
     if (t->watching_demands) {
+        dirty_throttle_note_demands(t, get_clock());
         t->watching_demands = false;
-        forecast_note(t, get_clock());
         if (t->ops->take_found_pages) {
             dirty_throttle_correct(t, found_pages);
             dirty_throttle_correct_demands(t);

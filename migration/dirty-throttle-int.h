@@ -203,6 +203,9 @@ void dirty_throttle_keep(DirtyThrottle *t);
 /* From now on the thread notes the demands of vCPUs.  With t->lock held. */
 void dirty_throttle_watch_demands(DirtyThrottle *t);
 
+/* Demands count from @from_ns on, which is now.  Called with t->lock held. */
+void dirty_throttle_count_demands(DirtyThrottle *t, int64_t from_ns);
+
 /*
  * Note what vCPUs have dirtied so far, if nobody slows them and somebody wants
  * to know.  Called with t->lock held, after a look.

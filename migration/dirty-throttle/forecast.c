@@ -1,6 +1,12 @@
 /*
  * Dirty throttle: what will become of a migration
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/*
  * A migration is gone through in thought, iteration by iteration.  One that
  * begins with n pages to send ends when no more is left than can be switched
  * over, S, which the sender sees at the end of one of its windows.  With
@@ -21,10 +27,6 @@
  *                  the time that the ceiling leaves it
  *   alike          what they would in a part of t that is the same for all
  *   auto-converge  the same, the part being set by its rules
- *
- * Copyright (c) 2026 Dirty throttle maintainers
- *
- * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
@@ -145,7 +147,7 @@ static double run_least(const Run *r)
     return 1 - r->o->ceiling_percent / 100.0;
 }
 
-/* What each vCPU dirties that has no more than @level, or than @part of time */
+/* What vCPUs dirty that have no more than @level each, or than @part of time */
 static double run_dirties(const Run *r, double seconds, double level,
                           double part)
 {
@@ -287,8 +289,8 @@ static double run_cut_seconds(const Run *r, double seconds)
 }
 
 /*
- * The first pass is cut.  Of what was sent, the dirty part has to be sent again;
- * and from now on a page is dirtied before its turn as often as after it.
+ * The first pass is cut.  Of what was sent, the dirty part has to be sent
+ * again; and from now on a page is dirtied before its turn as often as after it.
  */
 static void run_cut(Run *r, double seconds)
 {

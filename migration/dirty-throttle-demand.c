@@ -1,0 +1,68 @@
+/*
+ * Dirty throttle: what vCPUs dirty while nobody slows them
+ *
+ * That is noted while calc-dirty-rate is at work, and in the first pass of a
+ * migration.
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "dirty-throttle-int.h"
+
+void dirty_throttle_count_demands(DirtyThrottle *t, int64_t from_ns)
+{
+    t->demands_ns = from_ns;
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
+
+        QEMU_LOCK_GUARD(&vcpu->lock);
+        vcpu->demand = (DirtyDemand) { };
+        vcpu->demand_from_pages = vcpu->v.dirtied_pages;
+    }
+}
+
+/* What vCPUs have dirtied since demands count.  Called with t->lock held. */
+static void demands_note(DirtyThrottle *t, int64_t now_ns)
+{
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
+
+        QEMU_LOCK_GUARD(&vcpu->lock);
+        dirty_demand_note(&vcpu->demand, now_ns - t->demands_ns,
+                          dirty_pages_since(vcpu->v.dirtied_pages,
+                                            vcpu->demand_from_pages));
+    }
+}
+
+void dirty_throttle_note_demands(DirtyThrottle *t, int64_t now_ns)
+{
+    const DirtyEngine *e = &t->migration.engine;
+
+    if (t->migration.active) {
+        if (e->iteration.number != 1 || e->phase != DIRTY_PHASE_FIRST_PASS) {
+            return;
+        }
+        if (t->demands_ns != e->iteration_ns) {
+            dirty_throttle_count_demands(t, e->iteration_ns);
+        }
+    } else if (!t->watching_demands) {
+        return;
+    }
+    demands_note(t, now_ns);
+}
+
+void dirty_throttle_correct_demands(DirtyThrottle *t)
+{
+    for (unsigned i = 0; i < t->nr_vcpus; i++) {
+        DirtyThrottleVcpu *vcpu = &t->vcpus[i];
+
+        QEMU_LOCK_GUARD(&vcpu->lock);
+        dirty_demand_correct(&vcpu->demand,
+                             dirty_pages_since(vcpu->v.dirtied_pages,
+                                               vcpu->demand_from_pages));
+    }
+}
