@@ -30,6 +30,9 @@ typedef struct Before {
     GArray *spans;
     double dirtied;
     unsigned ticks;
+    /* when the first pass was over, 0: it is not; what was dirtied in it */
+    int64_t first_pass_ns;
+    double first_pass_dirtied;
 } Before;
 
 int64_t sim_clock_ns(const Sim *s, int64_t now_ns)
@@ -65,6 +68,10 @@ static double figures_dirtied(const Sim *s)
 
 static void figures_watch(Sim *s, Before *b)
 {
+    if (s->sender.iteration > 1 && !b->first_pass_ns) {
+        b->first_pass_ns = s->now_ns;
+        b->first_pass_dirtied = figures_dirtied(s);
+    }
     if (s->throttling && !s->throttled_ns) {
         s->throttled_ns = s->now_ns;
         b->dirtied = figures_dirtied(s);
@@ -207,6 +214,21 @@ static void figures_of_vcpus(const Sim *s, const Before *b, SimFigures *f)
     f->jain = squares > 0 ? sum * sum / (writers * squares) : 1;
 }
 
+static void figures_after_first_pass(const Sim *s, const Before *b,
+                                     SimFigures *f)
+{
+    int64_t took_ns = s->now_ns - b->first_pass_ns;
+
+    if (!b->first_pass_ns) {
+        return;
+    }
+    f->first_pass_s = sim_seconds(b->first_pass_ns);
+    if (took_ns) {
+        f->dirtied_pps = (figures_dirtied(s) - b->first_pass_dirtied) * SIM_S /
+                         took_ns;
+    }
+}
+
 static double figures_variation(const GArray *spans)
 {
     double sum = 0, squares = 0, mean;
@@ -261,6 +283,7 @@ SimFigures sim_run(const Scenario *scenario, const SimPolicy *policy,
     f.oscillation = figures_variation(b.spans);
     f.engine = policy_engine_state(&s);
     figures_of_vcpus(&s, &b, &f);
+    figures_after_first_pass(&s, &b, &f);
     if (policy->end) {
         policy->end(&s);
     }
@@ -279,12 +302,25 @@ void figures_print_head(FILE *file, bool csv)
                 "downtime_ms,iterations,throttled_s,lost_s,writer_kept,"
                 "reader_kept,jain,worst_second,least_share,stall_ms,"
                 "oscillation,phases,flaps,reason,step_us,"
-                "vcpu_bytes\n");
+                "vcpu_bytes,first_pass_s,dirtied_pps,late_since_s,late_s\n");
         return;
     }
     fprintf(file, "%-20s %-15s %7s %4s %6s %7s %7s %6s %6s %7s %6s %6s\n",
             "scenario", "policy", "total s", "%", "lost s", "writer%",
             "reader%", "Jain", "worst%", "stall", "osc. %", "step us");
+}
+
+/*
+ * The rest of a line, to compare a run with its deadline.  Nobody may know when
+ * it can be over: that is 0 then.
+ */
+static void figures_print_aim(FILE *file, const SimFigures *f)
+{
+    int64_t since_ns = f->engine.late_since_ns, late_ns = f->engine.late_ns;
+
+    fprintf(file, "%.3f,%.0f,%.3f,%.3f\n", f->first_pass_s, f->dirtied_pps,
+            since_ns ? sim_seconds(since_ns) : 0,
+            since_ns && late_ns > 0 ? (double)late_ns / SIM_S : 0);
 }
 
 void figures_print(FILE *file, bool csv, const Scenario *scenario,
@@ -294,13 +330,14 @@ void figures_print(FILE *file, bool csv, const Scenario *scenario,
 
     if (csv) {
         fprintf(file, "%s,%s,%d,%.3f,%.3f,%.1f,%u,%.2f,%.3f,%.4f,%.4f,%.4f,"
-                "%.4f,%.4f,%.1f,%.4f,%u,%u,%s,%.2f,%zu\n", scenario->name,
+                "%.4f,%.4f,%.1f,%.4f,%u,%u,%s,%.2f,%zu,", scenario->name,
                 policy->name, f->completed, f->total_s, f->possible_s,
                 f->downtime_ms, f->iterations, f->throttled_s, f->lost_s,
                 f->writer_kept, f->reader_kept, f->jain, f->worst_second,
                 f->least_share, f->stall_ms, f->oscillation, f->engine.phases,
                 f->engine.flaps, f->engine.reason,
                 f->engine.step_ns / 1000, f->engine.vcpu_bytes);
+        figures_print_aim(file, f);
         return;
     }
     snprintf(total, sizeof(total), f->completed ? "%.2f" : "never",

@@ -25,6 +25,12 @@ typedef struct SimFigures {
     bool at_once;
     /* when vCPUs were first slowed down, 0: never */
     double throttled_s;
+    /*
+     * When the first pass was over, 0: it was not; and what was dirtied each
+     * second from then on
+     */
+    double first_pass_s;
+    double dirtied_pps;
     /* work that vCPUs did not do, in seconds of one of them */
     double lost_s;
     /*
