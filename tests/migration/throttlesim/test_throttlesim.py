@@ -13,6 +13,7 @@ import copy
 import io
 import os
 import random
+import re
 import subprocess
 import tempfile
 import unittest
@@ -20,7 +21,7 @@ import unittest
 from unittest import mock
 
 from throttlesim import __main__ as all_scenarios
-from throttlesim import search, series
+from throttlesim import deadlines, search, series
 
 PROGRAM = os.environ["THROTTLE_SIM"]
 
@@ -73,6 +74,78 @@ class SearchTest(unittest.TestCase):
         self.assertEqual(short, {"vm": {}, "link": {},
                                  "vcpus 1": {"rate": "2"}})
         self.assertEqual(scenario, before)
+
+
+class DeadlineTest(unittest.TestCase):
+    """A few points of the grid, of which the bounds are the goal"""
+
+    # 432 MiB over 100 MB/s take 4.5 s; 200 of them are dirty by then, which
+    # takes another 1.8 s until the rest can be switched over.
+    GUEST = deadlines.Guest(set_mib=200, rate=3, link_mb=100, times=1)
+
+    def outcome(self, deadline_s: int, guest: deadlines.Guest = GUEST
+                ) -> deadlines.Outcome:
+        one, = deadlines.outcomes(PROGRAM, [deadlines.Point(guest,
+                                                            deadline_s)])
+        return one
+
+    def test_curve(self) -> None:
+        self.assertAlmostEqual(self.GUEST.first_pass_s, 4.54, delta=0.01)
+        self.assertAlmostEqual(self.GUEST.time_s(0), 6.34, delta=0.01)
+        # Twice as long after the first pass, with half of the link for writers
+        self.assertAlmostEqual(self.GUEST.time_s(0.5), 8.14, delta=0.01)
+        self.assertAlmostEqual(self.GUEST.part(8.14), 0.5, delta=0.01)
+        self.assertEqual(self.GUEST.part(6), 0)
+        kinds = [self.GUEST.kind(deadline_s) for deadline_s in (4, 6, 7)]
+        self.assertEqual(kinds, [deadlines.Kind.TOO_SHORT,
+                                 deadlines.Kind.FIRST_PASS,
+                                 deadlines.Kind.CURVE])
+
+    def test_met(self) -> None:
+        """With 5.5 s after the first pass, being early counts for little"""
+        one = self.outcome(10)
+        self.assertTrue(one.met)
+        self.assertFalse(one.told)
+        self.assertAlmostEqual(one.kept, 1, delta=deadlines.KEPT_PART)
+
+    def test_first_pass(self) -> None:
+        """Shorter than possible for who leaves the first pass alone"""
+        one = self.outcome(6)
+        self.assertTrue(one.met)
+        self.assertFalse(one.told)
+        # What vCPUs dirty that sleep for 99 % of the time
+        self.assertLess(one.part, 0.1)
+
+    def test_needs_nothing(self) -> None:
+        """By the curve there is more time than these writers take"""
+        quiet = deadlines.Guest(set_mib=50, rate=0.5, link_mb=100, times=1)
+        one = self.outcome(8, quiet)
+        self.assertTrue(one.met)
+        self.assertEqual(one.kept, 1)
+
+    def test_missed(self) -> None:
+        """It is said while the first pass goes on, and when it can be over"""
+        one = self.outcome(3)
+        self.assertFalse(one.met)
+        self.assertTrue(one.told_soon)
+        self.assertLess(one.told_at_s, one.first_pass_s)
+        self.assertLessEqual(one.told_off, deadlines.TOLD_PART)
+
+    def test_summary(self) -> None:
+        """Each of the grid is counted once, as what it is"""
+        some = deadlines.grid()[::7]
+        with contextlib.redirect_stdout(io.StringIO()) as out, \
+                mock.patch.object(deadlines, "grid", lambda: some), \
+                mock.patch("sys.argv", ["deadlines", PROGRAM]):
+            self.assertFalse(deadlines.main())
+        lines = out.getvalue().splitlines()
+        self.assertEqual(lines[0], deadlines.HEAD)
+        self.assertEqual(lines.index(""), 1 + len(some))
+        counted = re.findall(r"^(\d+) deadlines: ", out.getvalue(), re.M)
+        self.assertEqual(len(counted), len(deadlines.Kind))
+        self.assertEqual(sum(map(int, counted)), len(some))
+        kept = re.findall(r"of +(\d+) keep what the curve", out.getvalue())
+        self.assertEqual(sum(map(int, kept)), int(counted[-1]))
 
 
 class PageTest(unittest.TestCase):
