@@ -25,6 +25,16 @@
 /* A penalty that would end so soon anyway is not worth a kick. */
 #define WAKE_MIN_NS SIM_MS
 
+/*
+ * Is the first pass cut when the engine says so, as soon as the link is known,
+ * or never?  The latter two are what the engine's rule is compared with.
+ */
+typedef enum EngineCut {
+    ENGINE_CUT_BY_RULE,
+    ENGINE_CUT_AT_ONCE,
+    ENGINE_CUT_NEVER,
+} EngineCut;
+
 typedef struct EngineVcpu {
     DirtyVcpu v;
     /* what was told of it, besides what it dirtied: pages read, or time */
@@ -42,6 +52,7 @@ typedef struct Engine {
     DirtyEstimate estimate;
     Converge converge;
     EngineVcpu *vcpus;
+    EngineCut cut;
     DirtyDecision decision;
     unsigned rounds;
     int64_t decided_ns;
@@ -173,6 +184,24 @@ static void engine_begin_both(Sim *s)
     engine_begin(s, true, true);
 }
 
+static void engine_begin_at_once(Sim *s)
+{
+    Engine *e;
+
+    engine_begin(s, false, true);
+    e = s->state;
+    e->cut = ENGINE_CUT_AT_ONCE;
+}
+
+static void engine_begin_after_pass(Sim *s)
+{
+    Engine *e;
+
+    engine_begin(s, false, true);
+    e = s->state;
+    e->cut = ENGINE_CUT_NEVER;
+}
+
 static void engine_end(Sim *s)
 {
     Engine *e = s->state;
@@ -248,6 +277,17 @@ static void engine_note_late(Engine *e, int64_t now_ns)
     }
 }
 
+/*
+ * The engine is told that it wants the sync, or does not, so that it goes on as
+ * it does after a first pass that it has cut itself, or has not.
+ */
+static void engine_overrule(Engine *e)
+{
+    if (e->cut != ENGINE_CUT_BY_RULE && e->e.iteration.number < 2) {
+        e->e.decision.sync = e->cut == ENGINE_CUT_AT_ONCE && e->e.link.pps;
+    }
+}
+
 static void engine_decide(Sim *s, int64_t now_ns)
 {
     Engine *e = s->state;
@@ -274,6 +314,7 @@ static void engine_decide(Sim *s, int64_t now_ns)
     vcpus = engine_sample(s, now_ns);
     engine_set_decision(s, dirty_engine_decide(&e->e, &vcpus, &aim, now_ns),
                         now_ns);
+    engine_overrule(e);
     engine_note_late(e, now_ns);
     engine_count_phase(e, before, now_ns);
 }
@@ -503,4 +544,16 @@ const SimPolicy policy_limit = {
 const SimPolicy policy_limit_and_quota = {
     .name = "limit-and-quota",
     POLICY_ENGINE(engine_begin_both),
+};
+
+const SimPolicy policy_at_once = {
+    .name = "at-once",
+    .on_request = true,
+    POLICY_ENGINE(engine_begin_at_once),
+};
+
+const SimPolicy policy_after_pass = {
+    .name = "after-first-pass",
+    .on_request = true,
+    POLICY_ENGINE(engine_begin_after_pass),
 };

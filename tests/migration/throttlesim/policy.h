@@ -28,6 +28,10 @@ extern const SimPolicy policy_quota;
 extern const SimPolicy policy_limit;
 extern const SimPolicy policy_limit_and_quota;
 
+/* dirty-quota that throttles from the beginning, and after a whole first pass */
+extern const SimPolicy policy_at_once;
+extern const SimPolicy policy_after_pass;
+
 /* All of them; NULL ends the list. */
 extern const SimPolicy *const policies[];
 

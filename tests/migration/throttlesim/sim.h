@@ -98,6 +98,8 @@ typedef struct SimPolicy {
     bool (*wants_sync)(const Sim *s);
     /* To harvest a ring, its vCPU is waited for, also while it sleeps. */
     bool harvest_waits;
+    /* It takes part only in what it is named for. */
+    bool on_request;
 } SimPolicy;
 
 /* The migration */
