@@ -51,44 +51,44 @@ MOST_KINDS = 3
 TIMEOUT_SECONDS = 300
 
 
-def _log(rand: random.Random, low: float, high: float) -> float:
+def log_uniform(rand: random.Random, low: float, high: float) -> float:
     """As many between 1 and 10 as between 10 and 100"""
-    return low * (high / low) ** rand.random()
+    return float(low * (high / low) ** rand.random())
 
 
 def _vcpus(rand: random.Random, ram: float, link: float) -> dict[str, str]:
     most = link * PAGES_PER_MIB * FLOOR_PART / FLOOR_PPS / MOST_KINDS
-    group = {"count": "%d" % _log(rand, 1, max(min(most, 64), 1))}
+    group = {"count": "%d" % log_uniform(rand, 1, max(min(most, 64), 1))}
     each = ram / int(group["count"])
-    group["set-mib"] = "%.0f" % max(_log(rand, each / 100, each), 1)
+    group["set-mib"] = "%.0f" % max(log_uniform(rand, each / 100, each), 1)
     group["pattern"] = rand.choice(("sweep", "sweep", "random", "reads"))
     if rand.random() < 0.8:
-        group["rate"] = "%.0f" % (_log(rand, 0.02, 20) * link *
+        group["rate"] = "%.0f" % (log_uniform(rand, 0.02, 20) * link *
                                   PAGES_PER_MIB / int(group["count"]))
     if rand.random() < 0.25:
-        group["on-ms"] = "%.0f" % _log(rand, 10, 10000)
-        group["off-ms"] = "%.0f" % _log(rand, 10, 10000)
+        group["on-ms"] = "%.0f" % log_uniform(rand, 10, 10000)
+        group["off-ms"] = "%.0f" % log_uniform(rand, 10, 10000)
         if rand.random() < 0.5:
-            group["apart-ms"] = "%.0f" % _log(rand, 1, 1000)
+            group["apart-ms"] = "%.0f" % log_uniform(rand, 1, 1000)
     if group["pattern"] != "reads" and rand.random() < 0.2:
         group["shared"] = "yes"
     if group["pattern"] != "reads" and rand.random() < 0.1:
-        group["watched-rate"] = "%.0f" % _log(rand, 10, 1e5)
+        group["watched-rate"] = "%.0f" % log_uniform(rand, 10, 1e5)
     return group
 
 
 def _link(rand: random.Random, link: float) -> dict[str, str]:
     group = {"mib": "%.0f" % link, "capped": rand.choice(("yes", "no"))}
     if rand.random() < 0.3:
-        group["jitter-percent"] = "%.0f" % _log(rand, 1, 60)
+        group["jitter-percent"] = "%.0f" % log_uniform(rand, 1, 60)
     if rand.random() < 0.3:
         moment, changes = 0.0, []
         for _ in range(rand.randint(1, 4)):
-            moment += _log(rand, 0.5, 20)
+            moment += log_uniform(rand, 0.5, 20)
             changes.append("%.1f:%.0f" % (moment, max(
-                _log(rand, 0.1, 1) * link, 1)))
+                log_uniform(rand, 0.1, 1) * link, 1)))
             if rand.random() < 0.2:
-                moment += _log(rand, 0.1, 5)
+                moment += log_uniform(rand, 0.1, 5)
                 changes[-1] = "%.1f:0" % (moment - 0.1)
         changes.append("%.1f:%.0f" % (moment + 5, link))
         group["changes"] = ";".join(changes)
@@ -96,14 +96,14 @@ def _link(rand: random.Random, link: float) -> dict[str, str]:
 
 
 def made_up(rand: random.Random) -> Scenario:
-    link = _log(rand, 100, 20000)
+    link = log_uniform(rand, 100, 20000)
     # So much that the first pass takes one second to two minutes
-    ram = link * _log(rand, 1, 120)
+    ram = link * log_uniform(rand, 1, 120)
     found: Scenario = {
         "vm": {"title": "made up", "ram-mib": "%.0f" % ram},
         "link": _link(rand, link),
         "migration": {"give-up-s": "2000",
-                      "downtime-ms": "%.0f" % _log(rand, 100, 1000)},
+                      "downtime-ms": "%.0f" % log_uniform(rand, 100, 1000)},
     }
     mechanism = rand.choice(("ring", "ring", "statistics"))
     found["vm"]["mechanism"] = mechanism
@@ -114,8 +114,8 @@ def made_up(rand: random.Random) -> Scenario:
     if rand.random() < 0.2:
         part = DEVICE_PART / (1 + ram * SYNC_US_PER_MIB / TURN_US)
         found["device disk"] = {
-            "set-mib": "%.0f" % max(_log(rand, ram / 1000, ram / 3), 1),
-            "rate": "%.0f" % (_log(rand, part / 60, part) * link *
+            "set-mib": "%.0f" % max(log_uniform(rand, ram / 1000, ram / 3), 1),
+            "rate": "%.0f" % (log_uniform(rand, part / 60, part) * link *
                               PAGES_PER_MIB)}
     return found
 

@@ -21,7 +21,7 @@ import unittest
 from unittest import mock
 
 from throttlesim import __main__ as all_scenarios
-from throttlesim import deadlines, search, series
+from throttlesim import batch, deadlines, firstpass, search, series
 
 PROGRAM = os.environ["THROTTLE_SIM"]
 
@@ -148,6 +148,79 @@ class DeadlineTest(unittest.TestCase):
         self.assertEqual(sum(map(int, kept)), int(counted[-1]))
 
 
+class FirstPassTest(unittest.TestCase):
+    """When to begin, where it is clear what is better"""
+
+    # It dirties all memory in a second: what the first pass sends after that is
+    # in vain, and so is what vCPUs are slowed down for later.
+    ALL = firstpass.Guest(link_mib=200, ram_mib=2000, set_part=0.98, rate=8,
+                          vcpus=2, pattern="sweep", ring=4096)
+
+    # A quarter of memory costs as much however early throttling begins, and the
+    # guest the whole time.
+    QUARTER = firstpass.Guest(link_mib=200, ram_mib=2000, set_part=0.25, rate=4,
+                              vcpus=2, pattern="sweep", ring=4096)
+
+    def outcome(self, guest: firstpass.Guest) -> firstpass.Outcome:
+        one, = firstpass.outcomes(PROGRAM, [guest])
+        return one
+
+    def test_policies(self) -> None:
+        """Of the same guest, from its beginning or from its second pass on"""
+        rows, = batch.run(PROGRAM, [self.QUARTER.scenario()],
+                          firstpass.POLICIES)
+        at_once, after = (rows[policy] for policy in (firstpass.AT_ONCE,
+                                                      firstpass.AFTER))
+        # When the link is known
+        self.assertLess(float(at_once["throttled_s"]), 0.5)
+        # It takes ten seconds, less what can be switched over.
+        self.assertAlmostEqual(float(after["first_pass_s"]), 9.7, delta=0.2)
+        self.assertGreaterEqual(float(after["throttled_s"]),
+                                float(after["first_pass_s"]))
+
+    def test_all(self) -> None:
+        one = self.outcome(self.ALL)
+        self.assertEqual(one.better, [firstpass.AT_ONCE])
+        self.assertTrue(one.good)
+        # Twice the first pass, or nearly so
+        self.assertGreater(one.longer(firstpass.AFTER), 1.5)
+
+    def test_quarter(self) -> None:
+        one = self.outcome(self.QUARTER)
+        self.assertTrue(one.good)
+        self.assertLess(one.dearer(firstpass.RULE), firstpass.DEARER)
+        self.assertGreater(one.dearer(firstpass.AT_ONCE), 2)
+
+    def test_report(self) -> None:
+        """Each guest is counted once, as what it is"""
+        with contextlib.redirect_stdout(io.StringIO()) as out, \
+                mock.patch("sys.argv", ["firstpass", "--count", "9", PROGRAM]):
+            self.assertFalse(firstpass.main())
+        kinds = re.findall(r"B +(\d+) .*%", out.getvalue())
+        self.assertEqual(sum(map(int, kinds)), 9)
+        self.assertIn("0 of all 27 migrations never end", out.getvalue())
+
+    def test_good(self) -> None:
+        """A trade is good if it is near to either, and else to the better"""
+        price = firstpass.Price
+
+        def good(rule: firstpass.Price, at_once: firstpass.Price,
+                 after: firstpass.Price) -> bool:
+            return firstpass.Outcome(self.ALL, {
+                firstpass.RULE: rule, firstpass.AT_ONCE: at_once,
+                firstpass.AFTER: after}).good
+
+        trade = price(True, 5, 8), price(True, 8, 5)
+        self.assertTrue(good(price(True, 5.2, 8.7), *trade))
+        self.assertTrue(good(price(True, 8.3, 5.4), *trade))
+        self.assertFalse(good(price(True, 6, 6), *trade))
+        clear = price(True, 5, 5), price(True, 8, 8)
+        self.assertTrue(good(price(True, 5.2, 5.4), *clear))
+        self.assertFalse(good(price(True, 5.4, 5), *clear))
+        self.assertFalse(good(price(True, 5, 5.6), *clear))
+        self.assertFalse(good(price(True, 8, 8), *clear))
+
+
 class PageTest(unittest.TestCase):
 
     def test_all(self) -> None:
@@ -162,6 +235,8 @@ class PageTest(unittest.TestCase):
         for name in ("none", "auto-converge", "dirty-quota", "equal-quota"):
             self.assertIn(name, out.getvalue())
             self.assertIn('<span>%s</span>' % name, page)
+        # Those are for comparisons.
+        self.assertNotIn("at-once", out.getvalue())
         self.assertIn(all_scenarios.title(REFERENCE), page)
         self.assertNotIn("http://", page.split("<script>", maxsplit=1)[0])
 
