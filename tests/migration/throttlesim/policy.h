@@ -28,7 +28,7 @@ extern const SimPolicy policy_quota;
 extern const SimPolicy policy_limit;
 extern const SimPolicy policy_limit_and_quota;
 
-/* dirty-quota that throttles from the beginning, and after a whole first pass */
+/* dirty-quota that always cuts the first pass at once, and that never does */
 extern const SimPolicy policy_at_once;
 extern const SimPolicy policy_after_pass;
 
