@@ -26,7 +26,7 @@
  * Computed from these, f being throttle-trigger-threshold, or with a deadline
  * what it takes to be done by then, but no less than 5 %:
  *
- *   sync     in the first pass, 80 % of memory are dirty already; and if that
+ *   sync     in the first pass, 60 % of memory are dirty already; and if that
  *            has ended it, a sync saves 3 % of an iteration         (target.c)
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
@@ -492,8 +492,7 @@ static bool engine_must_begin(const DirtyEngine *e)
  * or may do so: in other guests it may be a hot set that is dirtied, which
  * would be dirtied again before its turn, and charged again, for nothing.
  *
- * Not with a deadline, for which the first pass begins to be throttled when it
- * has to be.  And not where it is syncs that tell what estimates are worth: one
+ * Not where it is syncs that tell what estimates are worth: one
  * in the middle does not find pages that were to be sent anyway, so that they
  * would be taken for worth too little.
  */
@@ -502,7 +501,7 @@ static bool engine_wants_sync(const DirtyEngine *e, uint64_t dirtied_pages)
     DirtyIteration it = e->iteration;
 
     it.dirtied_pages = dirtied_pages;
-    return e->means.share && !e->means.estimated && !e->deadline &&
+    return e->means.share && !e->means.estimated &&
            (it.number < 2 || e->first_pass_cut) && dirty_target_wants_sync(&it);
 }
 

@@ -38,9 +38,6 @@
 /* And so many times smaller at most, because vCPUs are to get on. */
 #define LEFT_LEAST 2
 
-/* The first pass is in vain if so much of memory is dirty already. */
-#define NEARLY_ALL_PERCENT 80
-
 /* A sync in the middle has to save one of so many pages of the iteration. */
 #define SAVED_PART 32
 
@@ -161,7 +158,7 @@ bool dirty_target_wants_sync(const DirtyIteration *it)
         return false;
     }
     if (it->number < 2) {
-        return it->dirtied_pages >= begin / 100 * NEARLY_ALL_PERCENT;
+        return it->dirtied_pages >= begin / 100 * DIRTY_IN_VAIN_PERCENT;
     }
     saved = it->dirtied_pages / begin * it->remaining_pages;
     lost = (double)it->link_pps * it->pause_ns / DIRTY_NS_PER_S;

@@ -9,6 +9,9 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_TARGET_H
 #define MIGRATION_DIRTY_THROTTLE_TARGET_H
 
+/* The first pass is in vain if so much of memory is dirty already. */
+#define DIRTY_IN_VAIN_PERCENT 60
+
 /* Where the migration's present iteration stands */
 typedef struct DirtyIteration {
     /* passes over memory begun; 1 is the first */
@@ -124,8 +127,9 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
  *                                save half of what they dirty
  *
  * The latter is less from x = n * (1 - f) / (1 - f / 2) on, two thirds of n at
- * f = 0.5, and the migration is shorter by all of the first pass.  But syncs
- * may save less if a writer sweeps over its memory, so x has to be a bit more.
+ * f = 0.5, and the migration is shorter by all of the first pass.  Syncs may
+ * save less if a writer sweeps over its memory, but x grows until the first pass
+ * is over.  So x may be a bit less: throttlesim.firstpass compares.
  *
  * @it: where the iteration stands; it is throttled, or is the first
  */

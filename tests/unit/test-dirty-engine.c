@@ -331,15 +331,29 @@ static void test_no_sync(void)
 
     check_no_sync(&m);
     m.estimated = false;
-    m.deadline_ns = 60 * S;
-    check_no_sync(&m);
-    m.deadline_ns = 0;
     m.limit_pps = LINK_PPS / 2;
     check_no_sync(&m);
     /* The first pass was whole, as only a part of memory is dirtied. */
     m.limit_pps = 0;
-    m.set_pages = RAM_PAGES * 3 / 4;
+    m.set_pages = RAM_PAGES / 2;
     check_no_sync(&m);
+}
+
+/*
+ * With a deadline as well: what is sent in a first pass that is in vain is time
+ * that is missing later.
+ */
+static void test_first_pass_is_cut_with_deadline(void)
+{
+    Model m = { .vcpu_pps = 40 * LINK_PPS, .set_pages = RAM_PAGES,
+                .link_pps = LINK_PPS, .cuts = true,
+                .deadline_ns = RAM_PAGES / LINK_PPS * S * 2 };
+
+    model_begin(&m);
+    model_run(&m, 600 * S);
+    g_assert_true(m.done);
+    g_assert_true(m.engine.first_pass_cut);
+    g_assert_cmpint(m.now_ns - m.engine.begin_ns, <=, m.deadline_ns + S / 2);
 }
 
 /*
@@ -1645,6 +1659,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/dirty-engine/all-of-memory", test_all_of_memory);
     g_test_add_func("/dirty-engine/sync/none", test_no_sync);
+    g_test_add_func("/dirty-engine/deadline-cuts",
+                    test_first_pass_is_cut_with_deadline);
     g_test_add_func("/dirty-engine/sync/devices",
                     test_sync_tells_nothing_of_devices);
     g_test_add_func("/dirty-engine/beyond-link", test_writer_beyond_the_link);

@@ -31,7 +31,7 @@ THRESHOLD = 0.5
 
 # With so much of memory dirty the first pass is in vain, and it is better to
 # begin with throttling at once
-NEARLY_ALL = 0.8
+IN_VAIN = 0.6
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Model:
     def possible_time(self):
         """The least time until the switch-over in which they may do so"""
         after = self.time(self.possible_kept)
-        if self.dirty < NEARLY_ALL * self.ram:
+        if self.dirty < IN_VAIN * self.ram:
             return after
         # Half of what they dirty is still to be sent anyway
         at_once = ((self.ram - self.link * self.downtime) /

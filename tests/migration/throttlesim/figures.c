@@ -20,7 +20,7 @@
 #define OVERRUN_TIMES 20
 
 /* With so much of memory dirty it is better to throttle at once. */
-#define NEARLY_ALL 0.8
+#define IN_VAIN 0.6
 
 /* As things were when vCPUs were first slowed down */
 typedef struct Before {
@@ -170,7 +170,7 @@ static double figures_possible_s(const Sim *s, bool *at_once)
         return 0;
     }
     after_s = first_s + MAX(backlog - switchover, 0) / (link_pps - kept);
-    if (backlog < s->memory.pages * NEARLY_ALL) {
+    if (backlog < s->memory.pages * IN_VAIN) {
         return after_s;
     }
     /* From the beginning, half of what is dirtied is to be sent anyway. */
