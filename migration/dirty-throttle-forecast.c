@@ -13,21 +13,14 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/cutils.h"
 #include "qemu/lockable.h"
-#include "qemu/rcu.h"
 #include "qemu/timer.h"
-#include "exec/ramblock.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-migration.h"
 #include "dirty-throttle-hooks.h"
 #include "dirty-throttle-int.h"
 #include "dirty-throttle/forecast.h"
 #include "migration.h"
-#include "ram.h"
-
-/* Of so many pages the part that is not zero is known within two percent. */
-#define SAMPLES 4096
 
 /* A guest that has run for longer than that since may do something else now. */
 #define AGE_MAX_S 600
@@ -49,37 +42,6 @@
 
 /* A vCPU that keeps so much of its time is not slowed. */
 #define KEPT_PERCENT 99.5
-
-/* How much memory has to be sent?  Reads some of it, as page sampling does. */
-static uint64_t forecast_memory_pages(void)
-{
-    uint64_t size = 0, used = 0;
-    g_autoptr(GRand) rand = g_rand_new();
-    RAMBlock *block;
-
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_MIGRATABLE(block) {
-        size += block->used_length;
-    }
-    RAMBLOCK_FOREACH_MIGRATABLE(block) {
-        uint64_t pages = block->used_length / qemu_real_host_page_size();
-        uint64_t samples = DIV_ROUND_UP(SAMPLES * (double)block->used_length,
-                                        size);
-        uint64_t found = 0;
-
-        for (uint64_t i = 0; i < samples; i++) {
-            uint64_t page = g_rand_double(rand) * pages;
-
-            found += !buffer_is_zero(block->host +
-                                     page * qemu_real_host_page_size(),
-                                     qemu_real_host_page_size());
-        }
-        if (samples) {
-            used += (double)pages * found / samples;
-        }
-    }
-    return used;
-}
 
 void dirty_throttle_measure_begin(bool watch)
 {
@@ -161,7 +123,7 @@ void dirty_throttle_measure_end(uint64_t rate_mbps, int64_t took_ms)
     uint64_t found_pages = 0;
     bool watched;
 
-    m->memory_pages = forecast_memory_pages();
+    m->memory = dirty_throttle_memory();
     m->guest_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
     m->took_ns = took_ms * SCALE_MS;
 
@@ -303,6 +265,7 @@ DirtyForecastInfo *dirty_throttle_forecast_migration(DirtyThrottle *t)
 {
     const DirtyEngine *e = &t->migration.engine;
     const DirtyIteration *it = &e->iteration;
+    const DirtyMemory *memory = &t->migration.memory;
     g_autofree DirtyDemand *demands = g_new0(DirtyDemand, t->nr_vcpus);
     g_autofree int *cpu_indexes = g_new0(int, t->nr_vcpus);
     int64_t now_ns = get_clock();
@@ -310,8 +273,9 @@ DirtyForecastInfo *dirty_throttle_forecast_migration(DirtyThrottle *t)
         .demands = demands,
         .device_pps = e->device_pps,
         .link_pps = it->link_pps,
+        .all_pages = memory->all_pages,
+        .memory_pages = memory->used_pages,
         .remaining_pages = it->remaining_pages,
-        .memory_pages = it->begin_pages,
         .first_pass = it->number < 2,
         .dirtied_pages = it->dirtied_pages,
         .iteration_ns = now_ns - e->iteration_ns,
@@ -323,6 +287,10 @@ DirtyForecastInfo *dirty_throttle_forecast_migration(DirtyThrottle *t)
     if (!it->number || !it->link_pps || !e->means.share ||
         e->phase == DIRTY_PHASE_CANNOT_HELP) {
         return NULL;
+    }
+    if (o.first_pass && memory->all_pages) {
+        /* Pages that are zero are sent in no time, wherever they are. */
+        o.remaining_pages *= (double)memory->used_pages / memory->all_pages;
     }
     forecast_set_parameters(&o);
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
@@ -426,8 +394,9 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
     o.nr_demands = m->nr_demands;
     o.link_pps = MIN(bandwidth, BANDWIDTH_MAX) *
                  (MiB / qemu_real_host_page_size());
-    o.memory_pages = m->memory_pages;
-    o.remaining_pages = m->memory_pages;
+    o.all_pages = m->memory.all_pages;
+    o.memory_pages = m->memory.used_pages;
+    o.remaining_pages = m->memory.used_pages;
     o.alike = !dirty_throttle_available() || t->unexplained;
     o.cuts = t->ops && !t->ops->take_found_pages;
     if (!m->told_apart) {
@@ -439,7 +408,7 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
     report->bandwidth = bandwidth;
     report->age = age_s;
     report->measured_time = m->took_ns / SCALE_MS;
-    report->memory = dirty_throttle_pages_to_bytes(m->memory_pages);
+    report->memory = dirty_throttle_pages_to_bytes(m->memory.used_pages);
     report->demands = forecast_tell_demands(m);
     tail = &report->forecasts;
     for (int s = DIRTY_STRATEGY_NONE; s <= DIRTY_STRATEGY_DEADLINE; s++) {

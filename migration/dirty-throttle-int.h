@@ -59,6 +59,12 @@ typedef struct DirtyChange {
     bool deadline_missed;
 } DirtyChange;
 
+/* All pages that a migration looks at, and those that are not zero */
+typedef struct DirtyMemory {
+    uint64_t all_pages;
+    uint64_t used_pages;
+} DirtyMemory;
+
 /* An outgoing migration, as far as the throttle is concerned */
 typedef struct DirtyThrottleMigration {
     /* it is in precopy */
@@ -67,6 +73,8 @@ typedef struct DirtyThrottleMigration {
     bool active;
     /* the thread of the migration, while that is active */
     QemuThread thread;
+    /* memory when it began */
+    DirtyMemory memory;
     /* what harvesting had amounted to when it began */
     DirtyReaperInfo reaped_before;
     /* the limit of capability dirty-limit is in force */
@@ -93,8 +101,7 @@ typedef struct DirtyMeasurement {
     /* when it was over, by the guest's clock, and how long it took */
     int64_t guest_ns;
     int64_t took_ns;
-    /* memory that is not zero */
-    uint64_t memory_pages;
+    DirtyMemory memory;
     /* one demand for each vCPU; else one for all, and no indexes */
     bool told_apart;
     unsigned nr_demands;
@@ -202,6 +209,12 @@ void dirty_throttle_keep(DirtyThrottle *t);
 
 /* From now on the thread notes the demands of vCPUs.  With t->lock held. */
 void dirty_throttle_watch_demands(DirtyThrottle *t);
+
+/*
+ * How much memory is there, and how much of it has to be sent?  Reads some of
+ * it, as page sampling does.  Any thread.
+ */
+DirtyMemory dirty_throttle_memory(void);
 
 /* Demands count from @from_ns on, which is now.  Called with t->lock held. */
 void dirty_throttle_count_demands(DirtyThrottle *t, int64_t from_ns);

@@ -806,6 +806,7 @@ void dirty_throttle_migration_begin(void)
         .converge = migrate_auto_converge(),
     };
     DirtyReaperInfo reaped = { 0 };
+    DirtyMemory memory = { };
     DirtyVcpuSample vcpus;
     DirtyDecision decision;
     int64_t now_ns;
@@ -814,6 +815,9 @@ void dirty_throttle_migration_begin(void)
     trace_dirty_throttle_migration("begin");
     if (dirty_throttle_has_rings()) {
         t->ops->query_reaper(&reaped);
+    }
+    if (means.share) {
+        memory = dirty_throttle_memory();
     }
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         throttle_forget_if_idle(t);
@@ -825,6 +829,7 @@ void dirty_throttle_migration_begin(void)
             .precopy = true,
             .active = (means.mechanism || alike) &&
                       (means.limit || means.share),
+            .memory = memory,
             .reaped_before = reaped,
             .tells = migrate_use_events() && (means.limit || means.share),
         };

@@ -32,6 +32,7 @@
 #include "qemu/osdep.h"
 #include "account.h"
 #include "forecast.h"
+#include "target.h"
 
 /* The sender sees after so long whether it is over: QEMU's window. */
 #define WINDOW_S 0.1
@@ -54,7 +55,6 @@
 #define BISECTIONS 20
 
 /* As the engine has them; see target.c and engine.c */
-#define NEARLY_ALL_PART 0.8
 #define DEADLINE_LEAST_PART 0.05
 #define DEADLINE_BEGIN_PART 0.1
 #define DEADLINE_AHEAD_S 0.15
@@ -277,12 +277,12 @@ static void run_converge(Run *r, double seconds, double sent, double dirtied)
 }
 
 /*
- * When the first pass is cut: as soon as nearly all of memory is dirty, if that
- * is before its end.
+ * When the first pass is cut: as soon as so much of memory is dirty that it is
+ * in vain, if that is before its end.
  */
 static double run_cut_seconds(const Run *r, double seconds)
 {
-    double enough = r->o->memory_pages * NEARLY_ALL_PART;
+    double enough = (double)r->o->all_pages * DIRTY_IN_VAIN_PERCENT / 100;
 
     seconds += r->before_seconds;
     return MAX(outlook_takes(r->o, enough, seconds) - r->before_seconds, 0);

@@ -35,7 +35,11 @@ typedef struct DirtyOutlook {
     /* downtime-limit */
     int64_t downtime_ns;
 
-    /* pages that are not zero, and what of them remains of this iteration */
+    /*
+     * all pages, those that are not zero, and what of the latter remains of
+     * this iteration
+     */
+    uint64_t all_pages;
     uint64_t memory_pages;
     uint64_t remaining_pages;
     /* it is the first pass */

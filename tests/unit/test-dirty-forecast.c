@@ -49,6 +49,7 @@ static void guest_init(Guest *g, double set, double mbps)
             .nr_demands = VCPUS,
             .link_pps = LINK,
             .downtime_ns = 300 * MS,
+            .all_pages = USED * MB,
             .memory_pages = USED * MB,
             .remaining_pages = USED * MB,
             .first_pass = true,
@@ -219,6 +220,9 @@ static void test_first_pass_is_cut(void)
     /* R / B * 4 / 3, as docs/devel/dirty-throttle.rst derives */
     assert_about(seconds(&g, DIRTY_STRATEGY_QUOTA), USED / 100.0 * 4 / 3);
     g_assert_cmpfloat(whole, >, USED / 100.0 * 2);
+    /* Nor is it if much memory was never used. */
+    g.o.all_pages = USED * MB * 2;
+    g_assert_cmpfloat(seconds(&g, DIRTY_STRATEGY_QUOTA), ==, whole);
     /* Not enough of memory is dirtied to begin at once. */
     guest_init(&g, USED / 2, 1000);
     whole = seconds(&g, DIRTY_STRATEGY_QUOTA);
@@ -331,7 +335,7 @@ static void test_random(void)
                                   link * g_rand_double_range(rand, 0, 4));
         }
         g.o.link_pps = link * MB;
-        g.o.memory_pages = g.o.remaining_pages = used * MB;
+        g.o.all_pages = g.o.memory_pages = g.o.remaining_pages = used * MB;
         g.o.threshold_percent = g_rand_int_range(rand, 1, 91);
         g.o.downtime_ns = g_rand_int_range(rand, 1, 2000) * MS;
         g.o.deadline_ns = g_rand_int_range(rand, 1, 100) * S;
