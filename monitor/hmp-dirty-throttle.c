@@ -40,7 +40,7 @@ static void hmp_print_forecast(Monitor *mon, const DirtyForecastInfo *f)
         } else {
             monitor_printf(mon, "  vcpus");
         }
-        monitor_printf(mon, ": keeps %.1f %% of its time meanwhile\n",
+        monitor_printf(mon, ": keeps %.1f %% of its work meanwhile\n",
                        e->value->share);
     }
 }

@@ -176,8 +176,11 @@ class Converge:
             if completed:
                 dst = run.migration.dst.guest
                 dst.wait_up()
+                info: dict[str, Any] = {}
                 # QEMU tells that it is over before it tells how long it took
-                info = run.migration.poll().info
+                wait_until("how long it took", GIVE_UP_SECONDS, lambda:
+                           info.update(run.migration.poll().info) or
+                           info["total-time"])
                 figures["total s"] = info["total-time"] / 1000
                 figures["downtime ms"] = info["downtime"]
                 figures["errors"] = sum(
