@@ -147,7 +147,7 @@ static double run_least(const Run *r)
     return 1 - r->o->ceiling_percent / 100.0;
 }
 
-/* What vCPUs dirty that have no more than @level each, or than @part of time */
+/* What vCPUs dirty that have @level each at most, or @part of the time */
 static double run_dirties(const Run *r, double seconds, double level,
                           double part)
 {
@@ -164,7 +164,7 @@ static double run_dirties(const Run *r, double seconds, double level,
     return pages;
 }
 
-/* What vCPUs dirty that are held to @budget pages.  @level and @part say how. */
+/* What vCPUs dirty that are held to @budget; @level and @part say how. */
 static double run_held(const Run *r, double seconds, double budget,
                        double *level, double *part)
 {
@@ -290,7 +290,7 @@ static double run_cut_seconds(const Run *r, double seconds)
 
 /*
  * The first pass is cut.  Of what was sent, the dirty part has to be sent
- * again; and from now on a page is dirtied before its turn as often as after it.
+ * again; and from now on a page is dirtied as often before its turn as after.
  */
 static void run_cut(Run *r, double seconds)
 {

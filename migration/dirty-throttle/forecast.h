@@ -86,10 +86,10 @@ typedef struct DirtyForecast {
  * @kept: for each demand, how much of its work a vCPU keeps while vCPUs are
  *        slowed, 0..1; NULL: nobody asks
  *
- * Supposes that a vCPU which is stopped for a part of the time does so much less
- * work.  One that has time to spare makes up for some of that when it runs: then
- * auto-converge takes longer, by half in the reference work; dirty-quota stops
- * it for as much longer.
+ * Supposes that a vCPU which is stopped for a part of the time does so much
+ * less work.  One that has time to spare makes up for some of that when it
+ * runs: then auto-converge takes longer, by half in the reference work;
+ * dirty-quota stops it for as much longer.
  *
  * Returns: the forecast, for a guest that goes on as it was measured
  */

@@ -128,8 +128,8 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
  *
  * The latter is less from x = n * (1 - f) / (1 - f / 2) on, two thirds of n at
  * f = 0.5, and the migration is shorter by all of the first pass.  Syncs may
- * save less if a writer sweeps over its memory, but x grows until the first pass
- * is over.  So x may be a bit less: throttlesim.firstpass compares.
+ * save less if a writer sweeps over its memory, but x grows until the first
+ * pass is over.  So x may be a bit less: throttlesim.firstpass compares.
  *
  * @it: where the iteration stands; it is throttled, or is the first
  */
