@@ -10,6 +10,9 @@
  */
 
 #include "qemu/osdep.h"
+#ifdef CONFIG_LINUX
+#include <sys/mman.h>
+#endif
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "qemu/rcu.h"
@@ -19,6 +22,20 @@
 
 /* Of so many pages the part that is not zero is known within two percent. */
 #define SAMPLES 4096
+
+/* Is a page there, and not zero?  Reading one that is not might make one. */
+static bool demands_is_used(void *page)
+{
+    size_t size = qemu_real_host_page_size();
+#ifdef CONFIG_LINUX
+    unsigned char resident;
+
+    if (mincore(page, size, &resident) || !(resident & 1)) {
+        return false;
+    }
+#endif
+    return !buffer_is_zero(page, size);
+}
 
 DirtyMemory dirty_throttle_memory(void)
 {
@@ -40,9 +57,8 @@ DirtyMemory dirty_throttle_memory(void)
         for (uint64_t i = 0; i < samples; i++) {
             uint64_t page = g_rand_double(rand) * pages;
 
-            found += !buffer_is_zero(block->host +
-                                     page * qemu_real_host_page_size(),
-                                     qemu_real_host_page_size());
+            found += demands_is_used(block->host +
+                                     page * qemu_real_host_page_size());
         }
         if (samples) {
             memory.used_pages += (double)pages * found / samples;

@@ -43,6 +43,12 @@
 /* A vCPU that keeps so much of its time is not slowed. */
 #define KEPT_PERCENT 99.5
 
+void dirty_throttle_measure_soon(void)
+{
+    QEMU_LOCK_GUARD(&dirty_throttle.lock);
+    dirty_throttle.measuring = true;
+}
+
 void dirty_throttle_measure_begin(bool watch)
 {
     DirtyThrottle *t = &dirty_throttle;
@@ -51,7 +57,7 @@ void dirty_throttle_measure_begin(bool watch)
         t->measuring = true;
         /* Limits would change what is measured, and a migration has its own. */
         if (!watch || !dirty_throttle_available() || t->nr_operator_limits ||
-            t->migration.active) {
+            t->migration.precopy) {
             return;
         }
         dirty_throttle_watch_demands(t);
@@ -59,14 +65,24 @@ void dirty_throttle_measure_begin(bool watch)
     t->ops->charge_and_kick();
 }
 
+static bool forecast_is_watching(DirtyThrottle *t)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+    return t->watching_demands;
+}
+
 void dirty_throttle_measure_from_now(void)
 {
     DirtyThrottle *t = &dirty_throttle;
 
-    if (!t->ops) {
+    /* What limits or a migration compare by is theirs. */
+    if (!forecast_is_watching(t)) {
         return;
     }
     t->ops->charge_and_kick();
+    if (dirty_throttle_has_rings()) {
+        t->ops->new_epoch();
+    }
     if (t->ops->take_found_pages) {
         t->ops->take_found_pages();
     }
@@ -116,21 +132,17 @@ static void forecast_free(DirtyMeasurement *m)
     }
 }
 
-void dirty_throttle_measure_end(uint64_t rate_mbps, int64_t took_ms)
+void dirty_throttle_measure_end(int64_t rate_mbps, int64_t took_ms)
 {
     DirtyThrottle *t = &dirty_throttle;
     g_autofree DirtyMeasurement *m = g_new0(DirtyMeasurement, 1);
     uint64_t found_pages = 0;
-    bool watched;
 
     m->memory = dirty_throttle_memory();
     m->guest_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
     m->took_ns = took_ms * SCALE_MS;
 
-    WITH_QEMU_LOCK_GUARD(&t->lock) {
-        watched = t->watching_demands;
-    }
-    if (watched) {
+    if (forecast_is_watching(t)) {
         t->ops->charge_and_kick();
         if (t->ops->take_found_pages) {
             found_pages = t->ops->take_found_pages();
@@ -139,6 +151,10 @@ void dirty_throttle_measure_end(uint64_t rate_mbps, int64_t took_ms)
 
     QEMU_LOCK_GUARD(&t->lock);
     t->measuring = false;
+    if (rate_mbps < 0) {
+        t->watching_demands = false;
+        return;
+    }
     if (t->watching_demands) {
         dirty_throttle_note_demands(t, get_clock());
         t->watching_demands = false;
@@ -218,6 +234,15 @@ static DirtyForecastStrategy forecast_strategy(DirtyStrategy strategy)
     g_assert_not_reached();
 }
 
+static uint64_t forecast_least_ms(const DirtyForecast *a,
+                                  const DirtyForecast *b)
+{
+    int64_t a_ns = a->ends ? a->time_ns : INT64_MAX;
+    int64_t b_ns = b->ends ? b->time_ns : INT64_MAX;
+
+    return MIN(a_ns, b_ns) / SCALE_MS;
+}
+
 static DirtyForecastInfo *forecast_tell(const DirtyOutlook *o,
                                         DirtyStrategy strategy,
                                         const int *cpu_indexes)
@@ -233,17 +258,21 @@ static DirtyForecastInfo *forecast_tell(const DirtyOutlook *o,
     info->ends = f.ends;
     info->has_total_time = f.ends;
     info->total_time = f.time_ns / SCALE_MS;
-    info->has_least_time = less.ends;
-    info->least_time = less.time_ns / SCALE_MS;
-    info->has_most_time = more.ends;
-    info->most_time = more.time_ns / SCALE_MS;
+    /* One that dirties more may be cut in the first pass, and end sooner. */
+    info->has_least_time = less.ends || f.ends;
+    info->least_time = forecast_least_ms(&less, &f);
+    info->has_most_time = more.ends && f.ends;
+    info->most_time = MAX(more.time_ns, f.time_ns) / SCALE_MS;
     info->has_downtime = f.ends;
     info->downtime = f.downtime_ns / SCALE_MS;
     info->has_throttled_time = f.ends;
     info->throttled_time = f.throttled_ns / SCALE_MS;
     info->has_deadline_missed = strategy == DIRTY_STRATEGY_DEADLINE;
     info->deadline_missed = f.late;
-    info->slowed = forecast_slowed(cpu_indexes, kept, o->nr_demands);
+    /* What each keeps is not known where it is not known who dirties what. */
+    if (cpu_indexes || strategy < DIRTY_STRATEGY_QUOTA) {
+        info->slowed = forecast_slowed(cpu_indexes, kept, o->nr_demands);
+    }
     return info;
 }
 
@@ -361,6 +390,7 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
     DirtyOutlook o = { .first_pass = true };
     const DirtyMeasurement *m;
     int64_t age_s;
+    bool can_quota;
 
     if (!has_bandwidth) {
         bandwidth = migrate_get_current()->parameters.max_bandwidth / MiB;
@@ -399,10 +429,10 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
     o.remaining_pages = m->memory.used_pages;
     o.alike = !dirty_throttle_available() || t->unexplained;
     o.cuts = t->ops && !t->ops->take_found_pages;
-    if (!m->told_apart) {
-        /* How fast they are is not known, so nor is what a ceiling does. */
-        o.ceiling_percent = 100;
-    }
+
+    /* Who may not slow vCPUs alike cannot slow them where nobody tells. */
+    can_quota = t->ops && (!o.alike || (t->ops->watch_time &&
+                                        migrate_auto_converge()));
 
     report = g_new0(DirtyForecastReport, 1);
     report->bandwidth = bandwidth;
@@ -412,9 +442,13 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
     report->demands = forecast_tell_demands(m);
     tail = &report->forecasts;
     for (int s = DIRTY_STRATEGY_NONE; s <= DIRTY_STRATEGY_DEADLINE; s++) {
-        if ((s >= DIRTY_STRATEGY_QUOTA && !t->ops) ||
+        if ((s >= DIRTY_STRATEGY_QUOTA && !can_quota) ||
             (s == DIRTY_STRATEGY_DEADLINE && !o.deadline_ns)) {
             continue;
+        }
+        if (s >= DIRTY_STRATEGY_QUOTA && !m->told_apart) {
+            /* How fast they are is not known, nor what a ceiling would do. */
+            o.ceiling_percent = 100;
         }
         QAPI_LIST_APPEND(tail, forecast_tell(&o, s, m->cpu_indexes));
     }

@@ -107,6 +107,9 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void);
  */
 DirtyThrottleRecord *dirty_throttle_query_record(void);
 
+/* calc-dirty-rate is going to begin.  With the BQL held. */
+void dirty_throttle_measure_soon(void);
+
 /**
  * dirty_throttle_measure_begin: calc-dirty-rate begins
  *
@@ -122,9 +125,10 @@ void dirty_throttle_measure_from_now(void);
 /**
  * dirty_throttle_measure_end: calc-dirty-rate is done
  *
- * @rate_mbps: what all vCPUs have dirtied together, in different pages
+ * @rate_mbps: what all vCPUs have dirtied together, in different pages; below
+ *             0 if that could not be found out
  * @took_ms: how long it took
  */
-void dirty_throttle_measure_end(uint64_t rate_mbps, int64_t took_ms);
+void dirty_throttle_measure_end(int64_t rate_mbps, int64_t took_ms);
 
 #endif

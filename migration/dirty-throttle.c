@@ -908,7 +908,7 @@ static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
         return;
     }
     dirty_throttle_correct(t, MIN(t->found_pages,
-                            dirty_engine_found(e, to_send_pages)));
+                                  dirty_engine_found(e, to_send_pages)));
     if (t->unexplained && e->means.mechanism) {
         throttle_set_decision(t, dirty_engine_unexplained(e, now_ns), now_ns);
         if (throttle_is_alike(t)) {
@@ -943,7 +943,8 @@ void dirty_throttle_migration_synced(uint64_t iteration,
         if (t->ops->take_found_pages && (!t->unexplained || was_alike)) {
             throttle_compare(t, iteration, to_send_pages);
         }
-        if (iteration == 2) {
+        if (iteration == 2 && t->ops->take_found_pages &&
+            !t->migration.throttled_ns) {
             dirty_throttle_correct_demands(t);
         }
         alike = throttle_is_alike(t);

@@ -57,8 +57,8 @@ typedef struct DirtyThrottleOps {
      */
     void (*stop_watching)(void);
     /*
-     * Let pages count again that were charged before.  Only with rings.
-     * Called by the throttle thread; takes no BQL.
+     * Let pages count again that were charged before.  Only with rings.  Any
+     * thread; takes no BQL.
      */
     void (*new_epoch)(void);
     /*

@@ -468,6 +468,10 @@ static void engine_set_threshold(DirtyEngine *e, const DirtyAim *aim,
                                       aim->deadline_ns - DEADLINE_AHEAD_NS -
                                       passed_ns);
     if (it->threshold_percent >= DEADLINE_LEAST_PERCENT) {
+        /* It may have become easy, but too late. */
+        if (passed_ns > aim->deadline_ns + tolerance_ns) {
+            e->late_ns = passed_ns;
+        }
         return;
     }
     it->threshold_percent = DEADLINE_LEAST_PERCENT;

@@ -54,6 +54,9 @@
 /* 2^-20 of what the fastest vCPU dirties is a page or so. */
 #define BISECTIONS 20
 
+/* So many times the budget is more than what bisection leaves open. */
+#define BEYOND 1.01
+
 /* As the engine has them; see target.c and engine.c */
 #define DEADLINE_LEAST_PART 0.05
 #define DEADLINE_BEGIN_PART 0.1
@@ -87,6 +90,8 @@ typedef struct Run {
     double budget_pps;
     bool throttled;
     bool from_now;
+    /* more than that was dirtied, because of the ceiling or of devices */
+    bool beyond;
     /* a page that is dirtied has to be sent with that probability */
     double counts;
     /* auto-converge: what vCPUs lose, and what its period has seen */
@@ -98,6 +103,9 @@ typedef struct Run {
     /* vCPUs were slowed for so long, in which each has been awake so long */
     double throttled_seconds;
     double *awake;
+    /* what each vCPU wants to dirty in an iteration, and does at least */
+    double *wants;
+    double *least;
 } Run;
 
 /* What vCPUs dirty in a time if nobody slows them */
@@ -147,54 +155,73 @@ static double run_least(const Run *r)
     return 1 - r->o->ceiling_percent / 100.0;
 }
 
-/* What vCPUs dirty that have @level each at most, or @part of the time */
-static double run_dirties(const Run *r, double seconds, double level,
-                          double part)
+/* What vCPUs dirty in @part of @seconds */
+static double run_dirties(const Run *r, double seconds, double part)
 {
-    double pages = 0, least = run_least(r);
+    double pages = 0;
 
     for (unsigned i = 0; i < r->o->nr_demands; i++) {
-        double wants = run_wants(r, i, seconds, part);
-
-        if (wants > level) {
-            wants = MAX(level, run_wants(r, i, seconds, least));
-        }
-        pages += wants;
+        pages += run_wants(r, i, seconds, part);
     }
     return pages;
 }
 
-/* What vCPUs dirty that are held to @budget; @level and @part say how. */
-static double run_held(const Run *r, double seconds, double budget,
-                       double *level, double *part)
+/* What vCPUs dirty that have no more than @level each, but for the ceiling */
+static double run_levelled(const Run *r, double level)
 {
-    double low = 0, high = 1, all = run_dirties(r, seconds, *level, 1);
+    double pages = 0;
 
-    if (all <= budget) {
-        return all;
+    for (unsigned i = 0; i < r->o->nr_demands; i++) {
+        pages += MIN(r->wants[i], MAX(level, r->least[i]));
     }
-    if (r->o->alike) {
-        low = run_least(r);
-    } else {
-        for (unsigned i = 0; i < r->o->nr_demands; i++) {
-            high = MAX(high, run_wants(r, i, seconds, 1));
-        }
+    return pages;
+}
+
+/* What vCPUs dirty that are held to @budget, each to the same @level */
+static double run_hold(const Run *r, double seconds, double budget,
+                       double *level)
+{
+    double low = 0, high = 0;
+
+    for (unsigned i = 0; i < r->o->nr_demands; i++) {
+        r->wants[i] = run_wants(r, i, seconds, 1);
+        r->least[i] = run_wants(r, i, seconds, run_least(r));
+        high = MAX(high, r->wants[i]);
+    }
+    *level = high;
+    if (run_levelled(r, high) <= budget) {
+        return run_levelled(r, high);
     }
     for (int i = 0; i < BISECTIONS; i++) {
-        double middle = (low + high) / 2;
-
-        if (r->o->alike) {
-            *part = middle;
+        *level = (low + high) / 2;
+        if (run_levelled(r, *level) > budget) {
+            high = *level;
         } else {
-            *level = middle;
-        }
-        if (run_dirties(r, seconds, *level, *part) > budget) {
-            high = middle;
-        } else {
-            low = middle;
+            low = *level;
         }
     }
-    return run_dirties(r, seconds, *level, *part);
+    return run_levelled(r, *level);
+}
+
+/* The same with vCPUs that are slowed alike, to a @part of their time */
+static double run_hold_alike(const Run *r, double seconds, double budget,
+                             double *part)
+{
+    double low = run_least(r), high = 1;
+
+    *part = 1;
+    if (run_dirties(r, seconds, 1) <= budget) {
+        return run_dirties(r, seconds, 1);
+    }
+    for (int i = 0; i < BISECTIONS; i++) {
+        *part = (low + high) / 2;
+        if (run_dirties(r, seconds, *part) > budget) {
+            high = *part;
+        } else {
+            low = *part;
+        }
+    }
+    return run_dirties(r, seconds, *part);
 }
 
 /* How long each vCPU is awake of a time in which vCPUs are slowed */
@@ -225,7 +252,7 @@ static bool run_must_throttle(const Run *r)
 {
     double seconds = r->pages / r->link_pps;
     double leaves = r->before_pages + r->o->device_pps * seconds +
-                    run_dirties(r, seconds, NO_LEVEL, 1);
+                    run_dirties(r, seconds, 1);
 
     return r->strategy >= DIRTY_STRATEGY_QUOTA &&
            (r->throttled || r->from_now ||
@@ -242,10 +269,14 @@ static double run_dirty(Run *r, double seconds)
 
     r->throttled = run_must_throttle(r);
     if (r->throttled) {
-        vcpus = run_held(r, seconds, MAX(r->budget_pps * seconds - devices, 0),
-                         &level, &part);
+        double budget = r->budget_pps * seconds;
+
+        vcpus = MAX(budget - devices, 0);
+        vcpus = r->o->alike ? run_hold_alike(r, seconds, vcpus, &part)
+                            : run_hold(r, seconds, vcpus, &level);
+        r->beyond |= vcpus + devices > budget * BEYOND + 1;
     } else {
-        vcpus = run_dirties(r, seconds, level, part);
+        vcpus = run_dirties(r, seconds, part);
     }
     if (r->throttled || r->lost) {
         run_note_awake(r, seconds, level, part);
@@ -284,8 +315,12 @@ static double run_cut_seconds(const Run *r, double seconds)
 {
     double enough = (double)r->o->all_pages * DIRTY_IN_VAIN_PERCENT / 100;
 
-    seconds += r->before_seconds;
-    return MAX(outlook_takes(r->o, enough, seconds) - r->before_seconds, 0);
+    double until = r->before_seconds + seconds;
+
+    if (outlook_wants(r->o, until) <= enough) {
+        return seconds;
+    }
+    return MAX(outlook_takes(r->o, enough, until) - r->before_seconds, 0);
 }
 
 /*
@@ -364,7 +399,8 @@ static DirtyForecast run_to_end(Run *r)
     bool progress = true;
 
     for (int i = 0; i < ITERATIONS_MAX && progress; i++) {
-        if (!r->first_pass && r->pages <= r->switchover_pages) {
+        if (!r->first_pass && r->pages <= r->switchover_pages &&
+            !r->before_pages) {
             f.ends = r->seconds < SECONDS_MAX;
             break;
         }
@@ -384,8 +420,9 @@ static DirtyForecast run_to_end(Run *r)
     return f;
 }
 
+/* @scratch has room for two figures of each vCPU. */
 static Run run_begin(const DirtyOutlook *o, DirtyStrategy strategy,
-                     double *kept)
+                     double *kept, double *scratch)
 {
     double free_pps = o->link_pps > o->device_pps ?
                       o->link_pps - o->device_pps : 0;
@@ -405,6 +442,8 @@ static Run run_begin(const DirtyOutlook *o, DirtyStrategy strategy,
         .budget_pps = free_pps * o->threshold_percent / 100 + o->device_pps,
         .counts = 1,
         .awake = kept,
+        .wants = scratch,
+        .least = scratch + o->nr_demands,
     };
 
     for (unsigned i = 0; kept && i < o->nr_demands; i++) {
@@ -427,23 +466,24 @@ static double run_set_deadline(Run *r)
     double first = r->first_pass ? r->pages / r->link_pps : 0;
     double backlog = r->pages + r->before_pages - r->switchover_pages;
 
+    double devices = r->o->device_pps, free_pps = r->link_pps - devices;
+
     if (r->first_pass && left > first) {
-        double pages = backlog + r->o->device_pps * first +
-                       run_dirties(r, first, NO_LEVEL, 1) -
+        double pages = backlog + devices * first +
+                       run_dirties(r, first, 1) -
                        r->link_pps * first;
 
         r->budget_pps = r->link_pps - MAX(pages, 0) / (left - first);
-        if (r->budget_pps >= r->link_pps * DEADLINE_BEGIN_PART) {
+        if (r->budget_pps - devices >= free_pps * DEADLINE_BEGIN_PART) {
             return left - first;
         }
     }
     r->from_now = true;
     r->budget_pps = left > 0 ? r->link_pps - MAX(backlog, 0) / left : 0;
-    if (r->budget_pps >= r->link_pps * DEADLINE_LEAST_PART) {
+    if (r->budget_pps - devices >= free_pps * DEADLINE_LEAST_PART) {
         return left;
     }
-    r->budget_pps = DEADLINE_LEAST_PART * r->link_pps +
-                    (1 - DEADLINE_LEAST_PART) * r->o->device_pps;
+    r->budget_pps = DEADLINE_LEAST_PART * free_pps + devices;
     return 0;
 }
 
@@ -452,21 +492,22 @@ static double run_set_deadline(Run *r)
  * over at the deadline, because vCPUs get whatever lets that be, or as soon as
  * that can be.
  */
-static DirtyForecast forecast_deadline(const DirtyOutlook *o, double *kept)
+static DirtyForecast forecast_deadline(const DirtyOutlook *o, double *kept,
+                                       double *scratch)
 {
     int64_t tolerance_ns = MIN(o->deadline_ns / DEADLINE_PARTS,
                                DEADLINE_TOLERANCE_NS);
-    Run r = run_begin(o, DIRTY_STRATEGY_NONE, kept);
+    Run r = run_begin(o, DIRTY_STRATEGY_NONE, kept, scratch);
     DirtyForecast f = run_to_end(&r);
     double throttled;
 
     if (f.ends && f.time_ns - f.downtime_ns <= o->deadline_ns) {
         return f;
     }
-    r = run_begin(o, DIRTY_STRATEGY_DEADLINE, kept);
+    r = run_begin(o, DIRTY_STRATEGY_DEADLINE, kept, scratch);
     throttled = run_set_deadline(&r);
     f = run_to_end(&r);
-    if (throttled) {
+    if (throttled && !r.beyond) {
         f.ends = true;
         f.time_ns = o->deadline_ns + o->downtime_ns;
         f.throttled_ns = throttled * DIRTY_NS_PER_S;
@@ -480,8 +521,9 @@ static DirtyForecast forecast_deadline(const DirtyOutlook *o, double *kept)
 DirtyForecast dirty_forecast(const DirtyOutlook *o, DirtyStrategy strategy,
                              double *kept)
 {
-    Run r = run_begin(o, strategy, kept);
+    g_autofree double *scratch = g_new(double, 2 * o->nr_demands);
+    Run r = run_begin(o, strategy, kept, scratch);
 
-    return strategy == DIRTY_STRATEGY_DEADLINE ? forecast_deadline(o, kept)
-                                               : run_to_end(&r);
+    return strategy == DIRTY_STRATEGY_DEADLINE ?
+           forecast_deadline(o, kept, scratch) : run_to_end(&r);
 }

@@ -339,6 +339,19 @@ static void test_no_sync(void)
     check_no_sync(&m);
 }
 
+/* What was missed stays missed, although it gets easy in the end. */
+static void test_deadline_stays_missed(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .set_pages = RAM_PAGES / 2,
+                .link_pps = LINK_PPS,
+                .deadline_ns = RAM_PAGES / LINK_PPS * S / 2 };
+
+    model_begin(&m);
+    model_run(&m, 600 * S);
+    g_assert_true(m.done);
+    g_assert_cmpint(m.engine.late_ns, >, m.deadline_ns);
+}
+
 /*
  * With a deadline as well: what is sent in a first pass that is in vain is time
  * that is missing later.
@@ -1659,6 +1672,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/dirty-engine/all-of-memory", test_all_of_memory);
     g_test_add_func("/dirty-engine/sync/none", test_no_sync);
+    g_test_add_func("/dirty-engine/deadline-stays-missed",
+                    test_deadline_stays_missed);
     g_test_add_func("/dirty-engine/deadline-cuts",
                     test_first_pass_is_cut_with_deadline);
     g_test_add_func("/dirty-engine/sync/devices",

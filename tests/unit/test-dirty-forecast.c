@@ -282,6 +282,30 @@ static void test_deadline(void)
     }
 }
 
+/* It is not met by wishing: vCPUs at their ceiling, or devices, dirty more. */
+static void test_deadline_in_vain(void)
+{
+    Guest g;
+
+    for (int alike = 0; alike < 2; alike++) {
+        guest_init(&g, 200, 1000);
+        g.o.alike = alike;
+        g.o.ceiling_percent = 40;
+        g_assert_false(with_deadline(&g, 14).ends);
+        g_assert_true(with_deadline(&g, 14).late);
+    }
+    guest_init(&g, 200, 1000);
+    for (int percent = 100; percent <= 120; percent += 20) {
+        g.o.device_pps = LINK / 100 * percent;
+        g_assert_false(with_deadline(&g, 14).ends);
+        g_assert_true(with_deadline(&g, 14).late);
+    }
+    /* There is time for half of what devices leave. */
+    g.o.device_pps = LINK / 2;
+    g_assert_false(with_deadline(&g, 40).late);
+    g_assert_true(with_deadline(&g, 7).late);
+}
+
 /* Whoever gets there in time is left alone. */
 static void test_deadline_without_need(void)
 {
@@ -303,12 +327,18 @@ static void test_while_it_runs(void)
 
     guest_init(&g, 200, 1000);
     before = seconds(&g, DIRTY_STRATEGY_QUOTA);
-    for (int s = 1; s <= 4; s++) {
-        g.o.passed_ns = g.o.iteration_ns = s * S;
-        g.o.remaining_pages = (USED - s * 100) * MB;
-        g.o.dirtied_pages = dirty_demand_pages(&g.demands[0], s);
+    for (int s = 10; s <= 430; s++) {
+        g.o.passed_ns = g.o.iteration_ns = s * S / 100;
+        g.o.remaining_pages = (USED - s) * MB;
+        g.o.dirtied_pages = dirty_demand_pages(&g.demands[0], s / 100.0);
+        /* Less than half of memory is dirty: it is never cut. */
+        g.o.cuts = s % 2;
         assert_about(seconds(&g, DIRTY_STRATEGY_QUOTA), before);
     }
+    /* All is sent, but what was dirtied meanwhile is not. */
+    g.o.remaining_pages = 0;
+    assert_about(seconds(&g, DIRTY_STRATEGY_QUOTA), before);
+    assert_never(&g, DIRTY_STRATEGY_NONE);
     /* The second iteration: 100 of 200 MiB are sent, and 50 dirtied. */
     g.o.first_pass = false;
     g.o.passed_ns = 5320 * MS;
@@ -374,6 +404,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-forecast/cut", test_first_pass_is_cut);
     g_test_add_func("/dirty-forecast/devices", test_devices);
     g_test_add_func("/dirty-forecast/deadline", test_deadline);
+    g_test_add_func("/dirty-forecast/deadline-in-vain", test_deadline_in_vain);
     g_test_add_func("/dirty-forecast/no-need", test_deadline_without_need);
     g_test_add_func("/dirty-forecast/running", test_while_it_runs);
     g_test_add_func("/dirty-forecast/random", test_random);

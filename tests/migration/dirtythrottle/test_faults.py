@@ -164,6 +164,19 @@ class LimitTest(FaultsTest):
         self.check_unlimited(vm, full)
         self.check_memory(vm)
 
+    def test_measured(self) -> None:
+        """calc-dirty-rate takes nothing away that the limit compares by"""
+        vm = self.source((WRITER, SMALL_READER))
+        vm.limit(10)
+        time.sleep(2)
+        before = vm.guest.vcpu(0)
+        for _ in range(HELD_SECONDS):
+            vm.command("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
+            wait_until("a measurement", EVENTUALLY, lambda: vm.command(
+                "query-dirty-rate")["status"] == "measured")
+        rate = mb(vm.guest.vcpu(0).rate_since(before))
+        self.assertLess(rate, 10 * (1 + TOLERANCE))
+
     def test_logged_anew(self) -> None:
         """KVM may take all pages for dirty when it begins to log them"""
         vm = self.source((SMALL_READER, SMALL_READER))
