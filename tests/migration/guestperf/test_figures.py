@@ -222,8 +222,8 @@ class ModelTest(unittest.TestCase):
         model = Model(1000, 4000, (Writer(3600, 50000),), 0.25)
         self.assertAlmostEqual(model.possible_time, 3750 / 750)
         # Less than that is better off after the first pass
-        model = Model(1000, 4000, (Writer(3100, 50000),), 0.25)
-        self.assertAlmostEqual(model.possible_time, 4 + 2850 / 500)
+        model = Model(1000, 4000, (Writer(2300, 50000),), 0.25)
+        self.assertAlmostEqual(model.possible_time, 4 + 2050 / 500)
 
     def test_slow_writer_is_not_slowed(self):
         slow = Model(1000, 4000, (Writer(2000, 300),), 0.2)
