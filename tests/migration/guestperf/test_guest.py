@@ -15,6 +15,7 @@ from guestperf.guest import RESERVED_MB, roles_of
 from guestperf.hardware import Hardware
 from guestperf.report import Report
 from guestperf.scenario import Scenario
+from guestperf.throttle import ThrottleRecord, VcpuRecord
 from guestperf.timings import Timings
 
 from stressvm.stressguest import StressGuestError
@@ -76,24 +77,27 @@ class CountersTest(unittest.TestCase):
         report = Report(Hardware(), Scenario("test", roles=["writer"]), [],
                         self.COUNTERS.timings(), Timings([]), Timings([]),
                         "qemu", "localhost", "kernel", "initrd", "unix", 3,
-                        "stress-guest", "tcg", self.COUNTERS)
+                        "stress-guest", "tcg", self.COUNTERS,
+                        record=ThrottleRecord("quota", [], [
+                            VcpuRecord(0, 4254, 323, 32)]))
         data = report.serialize()
         back = Report.from_json(report.to_json())
         self.assertEqual(back.serialize(), data)
         self.assertEqual((back._guest, back._accel),
                          ("stress-guest", "tcg"))
         self.assertEqual(back._scenario._roles, ["writer"])
+        self.assertEqual(back._record._vcpus[0]._penalties, 323)
 
     def test_older_report(self):
         report = Report(Hardware(), Scenario("old"), [], Timings([]),
                         Timings([]), Timings([]), "qemu", "localhost",
                         "kernel", "initrd", "unix", 3)
         data = report.serialize()
-        for name in ("guest", "accel", "counters"):
+        for name in ("guest", "accel", "counters", "record"):
             del data[name]
         back = Report.deserialize(data)
-        self.assertEqual((back._guest, back._accel, back._counters),
-                         ("linux", "kvm", None))
+        self.assertEqual((back._guest, back._accel, back._counters,
+                          back._record), ("linux", "kvm", None, None))
 
 
 class EngineTest(unittest.TestCase):

@@ -12,7 +12,7 @@ import unittest
 from guestperf.hardware import Hardware
 from guestperf.progress import Progress, ProgressStats
 from guestperf.scenario import Scenario
-from guestperf.throttle import Throttle
+from guestperf.throttle import Throttle, ThrottleRecord
 
 # As query-migrate has it
 INFO = {
@@ -22,11 +22,30 @@ INFO = {
         "phase-time": 1843, "reason": "floor", "fallback": True,
         "bandwidth": 95.5, "budget": 47.75, "device-rate": 0.5,
         "pool": 4096, "expected-time": 2103, "ring-full-exits": 12,
+        "deadline-missed": True, "earliest-time": 9107,
         "reaper": {"interval": 250, "reaps": 3, "pages": 9, "new-pages": 5,
                    "time": 70},
         "vcpus": [{"cpu-index": 1, "rate": 45.9, "limit": 25, "quota": 46.7,
                    "debt": 65536, "throttled": 71.5, "penalty-time": 1301,
                    "penalties": 167, "ring-full-exits": 12}],
+    },
+}
+
+# When the migration is over
+RECORD_INFO = {
+    "status": "completed",
+    "dirty-throttle-record": {
+        "mode": "quota", "mechanism": "dirty-ring", "throttled-after": 352,
+        "changes": [
+            {"time": 0, "phase": "first-pass", "fallback": False,
+             "deadline-missed": False},
+            {"time": 4101, "phase": "cannot-help", "reason": "ceiling",
+             "fallback": True, "deadline-missed": True}],
+        "vcpus": [
+            {"cpu-index": 1, "penalty-time": 4254, "penalties": 323,
+             "longest-penalty": 32, "lowest-rate": 3.25},
+            {"cpu-index": 2, "penalty-time": 5, "penalties": 6,
+             "longest-penalty": 7}],
     },
 }
 
@@ -60,6 +79,16 @@ class SerializeTest(unittest.TestCase):
         self.assertEqual(back.serialize(), there.serialize())
         self.assertEqual(vars(back._vcpus[0]), vars(there._vcpus[0]))
 
+    def test_record(self):
+        there = ThrottleRecord.from_info(RECORD_INFO)
+        back = ThrottleRecord.deserialize(there.serialize())
+        self.assertEqual((back._mode, back._mechanism, back._throttled_after),
+                         ("quota", "dirty-ring", 352))
+        for name in "_changes", "_vcpus":
+            self.assertEqual(
+                [vars(entry) for entry in getattr(back, name)],
+                [vars(entry) for entry in getattr(there, name)])
+
     def test_progress(self):
         there = Progress("active", STATS, 1.5, 100, 101, 102, 103, 104, 105,
                          106, Throttle.from_info(INFO))
@@ -78,9 +107,10 @@ class QueryMigrateTest(unittest.TestCase):
              throttle._reason, throttle._fallback, throttle._bandwidth,
              throttle._budget, throttle._device_rate, throttle._pool,
              throttle._expected_time, throttle._ring_full_exits,
-             throttle._reaper_interval),
+             throttle._reaper_interval, throttle._deadline_missed,
+             throttle._earliest_time),
             ("quota", "dirty-ring", "cannot-help", "floor", True, 95.5,
-             47.75, 0.5, 4096, 2103, 12, 250))
+             47.75, 0.5, 4096, 2103, 12, 250, True, 9107))
         self.assertEqual(
             list(throttle._vcpus[0].serialize().values()),
             [1, 45.9, 25, 46.7, 65536, 71.5, 1301, 167, 12])
@@ -88,7 +118,7 @@ class QueryMigrateTest(unittest.TestCase):
     def test_optional_members(self):
         info = dict(INFO["dirty-throttle"])
         for name in ("mechanism", "reason", "pool", "expected-time",
-                     "reaper"):
+                     "reaper", "deadline-missed", "earliest-time"):
             del info[name]
         info["vcpus"] = [{key: value for key, value in vcpu.items()
                           if key not in ("limit", "quota")}
@@ -96,10 +126,36 @@ class QueryMigrateTest(unittest.TestCase):
         throttle = Throttle.from_info({"dirty-throttle": info})
         self.assertIsNone(throttle._reaper_interval)
         self.assertIsNone(throttle._pool)
+        self.assertIsNone(throttle._deadline_missed)
+        self.assertIsNone(throttle._earliest_time)
         self.assertIsNone(throttle._vcpus[0]._quota)
 
     def test_no_throttle(self):
         self.assertIsNone(Throttle.from_info({"status": "active"}))
+
+    def test_record(self):
+        record = ThrottleRecord.from_info(RECORD_INFO)
+        self.assertEqual(
+            (record._mode, record._mechanism, record._throttled_after),
+            ("quota", "dirty-ring", 352))
+        self.assertEqual(
+            [list(change.serialize().values()) for change in record._changes],
+            [[0, "first-pass", None, False, False],
+             [4101, "cannot-help", "ceiling", True, True]])
+        self.assertEqual(
+            [list(vcpu.serialize().values()) for vcpu in record._vcpus],
+            [[1, 4254, 323, 32, 3.25], [2, 5, 6, 7, None]])
+
+    def test_record_of_a_migration_that_was_never_throttled(self):
+        info = dict(RECORD_INFO["dirty-throttle-record"])
+        for name in ("mechanism", "throttled-after"):
+            del info[name]
+        record = ThrottleRecord.from_info({"dirty-throttle-record": info})
+        self.assertIsNone(record._mechanism)
+        self.assertIsNone(record._throttled_after)
+
+    def test_no_record(self):
+        self.assertIsNone(ThrottleRecord.from_info(INFO))
 
 
 class OlderReportTest(unittest.TestCase):
@@ -134,13 +190,22 @@ class OlderReportTest(unittest.TestCase):
         added = self.check_loads(Scenario, self.SCENARIO)
         self.assertEqual(
             {key: added[key] for key in (
-                "dirty_limit", "dirty_quota", "adaptive_reaper")},
+                "dirty_limit", "dirty_quota", "dirty_quota_deadline",
+                "adaptive_reaper")},
             {"dirty_limit": False, "dirty_quota": False,
-             "adaptive_reaper": False})
+             "dirty_quota_deadline": 0, "adaptive_reaper": False})
 
     def test_progress(self):
         self.assertIsNone(
             self.check_loads(Progress, self.PROGRESS)["throttle"])
+
+    def test_throttle_before_there_were_deadlines(self):
+        data = Throttle.from_info(INFO).serialize()
+        for name in ("deadline_missed", "earliest_time"):
+            del data[name]
+        throttle = Throttle.deserialize(data)
+        self.assertIsNone(throttle._deadline_missed)
+        self.assertIsNone(throttle._earliest_time)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
-"""What query-migrate tells of the dirty throttle, at one moment"""
+"""
+What query-migrate tells of the dirty throttle, at one moment; and when the
+migration is over, or has gone to post-copy, the record of it
+"""
 
 
 class VcpuThrottle(object):
@@ -59,7 +62,8 @@ class Throttle(object):
 
     def __init__(self, mode, phase, bandwidth, budget, device_rate, vcpus,
                  mechanism=None, reason=None, fallback=False, pool=None,
-                 expected_time=None, ring_full_exits=0, reaper_interval=None):
+                 expected_time=None, ring_full_exits=0, reaper_interval=None,
+                 deadline_missed=None, earliest_time=None):
 
         self._mode = mode # 'limit', 'quota', or 'limit-and-quota'
         self._phase = phase
@@ -74,6 +78,10 @@ class Throttle(object):
         self._expected_time = expected_time # milliseconds, None for never
         self._ring_full_exits = ring_full_exits
         self._reaper_interval = reaper_interval # milliseconds
+        # Whether that is what will become of the deadline, None for none
+        self._deadline_missed = deadline_missed
+        # When, if so, it can be; milliseconds, None if nobody knows
+        self._earliest_time = earliest_time
 
     @classmethod
     def from_info(cls, info):
@@ -93,7 +101,9 @@ class Throttle(object):
                    info.get("pool"),
                    info.get("expected-time"),
                    info["ring-full-exits"],
-                   info.get("reaper", {}).get("interval"))
+                   info.get("reaper", {}).get("interval"),
+                   info.get("deadline-missed"),
+                   info.get("earliest-time"))
 
     def serialize(self):
         return {
@@ -110,6 +120,8 @@ class Throttle(object):
             "expected_time": self._expected_time,
             "ring_full_exits": self._ring_full_exits,
             "reaper_interval": self._reaper_interval,
+            "deadline_missed": self._deadline_missed,
+            "earliest_time": self._earliest_time,
         }
 
     @classmethod
@@ -118,5 +130,119 @@ class Throttle(object):
             return None
         fields = dict(data)
         fields["vcpus"] = [VcpuThrottle.deserialize(vcpu)
+                           for vcpu in data["vcpus"]]
+        return cls(**fields)
+
+
+class VcpuRecord(object):
+    """What a migration took from a vCPU"""
+
+    def __init__(self, index, penalty_time, penalties, longest_penalty,
+                 lowest_rate=None):
+
+        self._index = index
+        self._penalty_time = penalty_time # milliseconds
+        self._penalties = penalties
+        self._longest_penalty = longest_penalty # milliseconds
+        self._lowest_rate = lowest_rate # MiB per second, None if never slowed
+
+    @classmethod
+    def from_info(cls, info):
+        return cls(info["cpu-index"],
+                   info["penalty-time"],
+                   info["penalties"],
+                   info["longest-penalty"],
+                   info.get("lowest-rate"))
+
+    def serialize(self):
+        return {
+            "index": self._index,
+            "penalty_time": self._penalty_time,
+            "penalties": self._penalties,
+            "longest_penalty": self._longest_penalty,
+            "lowest_rate": self._lowest_rate,
+        }
+
+    @classmethod
+    def deserialize(cls, data):
+        return cls(**data)
+
+
+class ThrottleChange(object):
+    """What the throttle made of a migration, from some time on"""
+
+    def __init__(self, time, phase, reason=None, fallback=False,
+                 deadline_missed=False):
+
+        self._time = time # milliseconds since the migration began
+        self._phase = phase
+        self._reason = reason # Why it could not help, None if it could
+        self._fallback = fallback # Whether auto-converge had taken over
+        self._deadline_missed = deadline_missed
+
+    @classmethod
+    def from_info(cls, info):
+        return cls(info["time"],
+                   info["phase"],
+                   info.get("reason"),
+                   info["fallback"],
+                   info["deadline-missed"])
+
+    def serialize(self):
+        return {
+            "time": self._time,
+            "phase": self._phase,
+            "reason": self._reason,
+            "fallback": self._fallback,
+            "deadline_missed": self._deadline_missed,
+        }
+
+    @classmethod
+    def deserialize(cls, data):
+        return cls(**data)
+
+
+class ThrottleRecord(object):
+
+    def __init__(self, mode, changes, vcpus, mechanism=None,
+                 throttled_after=None):
+
+        self._mode = mode # 'limit', 'quota', or 'limit-and-quota'
+        self._changes = changes # List of ThrottleChange
+        self._vcpus = vcpus # List of VcpuRecord
+        self._mechanism = mechanism
+        # When throttling began, milliseconds; None if it never did
+        self._throttled_after = throttled_after
+
+    @classmethod
+    def from_info(cls, info):
+        """From query-migrate's answer; None if there is no record"""
+        info = info.get("dirty-throttle-record")
+        if info is None:
+            return None
+        return cls(info["mode"],
+                   [ThrottleChange.from_info(change)
+                    for change in info["changes"]],
+                   [VcpuRecord.from_info(vcpu) for vcpu in info["vcpus"]],
+                   info.get("mechanism"),
+                   info.get("throttled-after"))
+
+    def serialize(self):
+        return {
+            "mode": self._mode,
+            "changes": [change.serialize() for change in self._changes],
+            "vcpus": [vcpu.serialize() for vcpu in self._vcpus],
+            "mechanism": self._mechanism,
+            "throttled_after": self._throttled_after,
+        }
+
+    @classmethod
+    def deserialize(cls, data):
+        if data is None:
+            return None
+        fields = dict(data)
+        fields["changes"] = [ThrottleChange.deserialize(change)
+                             for change in data["changes"]]
+        fields["vcpus"] = [VcpuRecord.deserialize(vcpu)
                            for vcpu in data["vcpus"]]
         return cls(**fields)
