@@ -51,6 +51,21 @@ class Figures(object):
         self._total = (self._end - self._begin if self._completed
                        else math.inf)
         self._downtime = history[-1]._downtime if self._completed else None
+        # When the guest was ready to be switched over, None with post-copy,
+        # for which that is earlier, and nobody says when
+        self._ready = None
+        if not self._post_copy:
+            self._ready = self._total - (self._downtime or 0) / 1000
+        self._deadline = report._scenario.deadline() or None
+        # Whether that was ever said to be missed, and the earliest time that
+        # was told with it first, None for none
+        told = [progress._throttle for progress in history
+                if progress._throttle is not None and
+                progress._throttle._deadline_missed]
+        self._missed = bool(told)
+        self._earliest = next(
+            (throttle._earliest_time / 1000 for throttle in told
+             if throttle._earliest_time is not None), None)
         self._sent = max(progress._ram._transferred_bytes
                          for progress in history)
         self._iterations = max(progress._ram._iterations
@@ -145,6 +160,9 @@ class Figures(object):
             return measure.share(self._model.first_pass, self._total), None
         # An emulated link does not slow down what is sent while the guest
         # stands still, so only what is before that can be compared
-        return (measure.share(self._model.possible_time,
-                              self._total - self._downtime / 1000),
-                measure.share(self.dirtied(), self._model.possible_kept))
+        time = measure.share(self._model.possible_time, self._ready)
+        if self._model.tight:
+            # Writers are slowed in the first pass, and what is after it says
+            # little of what they keep
+            return time, None
+        return time, measure.share(self.dirtied(), self._model.possible_kept)

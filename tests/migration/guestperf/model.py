@@ -28,6 +28,9 @@ PAGE_HEADER_BYTES = 8
 # parameter throttle-trigger-threshold
 THRESHOLD = 0.5
 
+# The least part that a deadline leaves them: with less, a migration is hardly
+# shorter
+LEAST = 0.05
 
 # With so much of memory dirty the first pass is in vain, and it is better to
 # begin with throttling at once
@@ -47,6 +50,7 @@ class Model:
     ram: int                    # Pages in use
     writers: Sequence[Writer]
     downtime: float             # Seconds
+    deadline: float = 0         # Seconds, 0 for none
 
     @property
     def first_pass(self):
@@ -82,22 +86,36 @@ class Model:
         return self.first_pass + self.backlog / (self.link - kept)
 
     @property
+    def tight(self):
+        """Whether the deadline is too soon to begin after the first pass"""
+        return 0 < self.deadline < self.time(LEAST * self.link)
+
+    @property
+    def wanted_kept(self):
+        """What the strategy lets them dirty per second, at the most"""
+        if not self.deadline:
+            return THRESHOLD * self.link
+        if self.tight:
+            return LEAST * self.link
+        return self.link - self.backlog / (self.deadline - self.first_pass)
+
+    @property
     def possible_kept(self):
         """What the writers may dirty per second after the first pass"""
         if not self.backlog:
             return self.demand
-        return min(self.demand, THRESHOLD * self.link)
+        return min(self.demand, self.wanted_kept)
 
     @property
     def possible_time(self):
         """The least time until the switch-over in which they may do so"""
         after = self.time(self.possible_kept)
-        if self.dirty < IN_VAIN * self.ram:
+        if self.dirty < IN_VAIN * self.ram and not self.deadline:
             return after
         # Half of what they dirty is still to be sent anyway
         at_once = ((self.ram - self.link * self.downtime) /
                    (self.link - self.possible_kept / 2))
-        return min(after, max(at_once, self.first_pass))
+        return min(after, max(at_once, self.first_pass, self.deadline))
 
 
 def pages_of(role):
@@ -128,4 +146,5 @@ def model_of(scenario, words, rates):
         scenario._bandwidth * MIB / (PAGE_SIZE + PAGE_HEADER_BYTES),
         sum(pages_of(Role.parse(word)) for word in words),
         tuple(writer for _, writer in writers_of(words, rates)),
-        scenario._downtime / 1000)
+        scenario._downtime / 1000,
+        scenario.deadline())

@@ -16,6 +16,7 @@ from guestperf.model import Model, Writer, model_of, pages_of, writers_of
 from guestperf.progress import Progress, ProgressStats
 from guestperf.report import Report
 from guestperf.scenario import Scenario
+from guestperf.throttle import Throttle
 from guestperf.timings import Timings
 
 from stressvm.measure import MIB
@@ -53,14 +54,23 @@ def samples(rates, seconds):
 
 
 def report(rates, history, roles=("writer,mb=4", "reader,mb=4"),
-           seconds=14, gaps=(20.0, 5.0), errors=(None, None), **scenario):
+           seconds=14, gaps=(20.0, 5.0), errors=(None, None), record=None,
+           **scenario):
     counters = Counters(list(roles), samples(rates, seconds), list(gaps),
                         errors and list(errors))
     return Report(Hardware(2, 1, [], [], [], []),
                   Scenario("test", **scenario), history,
                   Timings([]), Timings([]), Timings([]), "qemu",
                   "localhost", "kernel", "initrd", "unix", 3,
-                  "stress-guest", "kvm", counters)
+                  "stress-guest", "kvm", counters, record=record)
+
+
+def told(after, missed, earliest=None):
+    """What was said of the deadline, milliseconds"""
+    there = progress(after)
+    there._throttle = Throttle("quota", "first-pass", 100, 5, 0, [],
+                               deadline_missed=missed, earliest_time=earliest)
+    return there
 
 
 # Full speed, then a tenth from 4 s to 8 s, and nothing from 8 s to 9 s
@@ -140,13 +150,40 @@ class FiguresTest(unittest.TestCase):
     def test_never(self):
         history = COMPLETED[:-1] + [progress(12, "cancelled", 0, 0, 0)]
         figures = Figures(report([slowed, steady], history))
-        self.assertEqual(figures._total, math.inf)
+        self.assertEqual((figures._total, figures._ready),
+                         (math.inf, math.inf))
         self.assertIsNone(figures._downtime)
         self.assertEqual(figures._sent, 30 * MIB)
         self.assertEqual(figures._time_percent, 0)
         self.assertIsNone(figures._writers_percent)
         # The time for which it went on counts for what was lost
         self.assertAlmostEqual(figures._vcpus[0]._lost, 4.6, delta=0.05)
+
+    def test_deadline(self):
+        def figures(*history, **scenario):
+            return Figures(report([slowed, steady],
+                                  [*history, COMPLETED[-1]], **scenario))
+
+        there = figures(told(1, False), dirty_quota=True,
+                        dirty_quota_deadline=9)
+        self.assertEqual((there._deadline, there._missed, there._earliest),
+                         (9, False, None))
+        self.assertAlmostEqual(there._ready, 9.7)
+        # What was told first
+        there = figures(told(1, False), told(2, True, 9500),
+                        told(3, True, 9600), told(4, False))
+        self.assertEqual((there._missed, there._earliest), (True, 9.5))
+        there = figures(told(1, True))
+        self.assertEqual((there._missed, there._earliest), (True, None))
+
+    def test_no_deadline(self):
+        figures = Figures(report([slowed, steady], COMPLETED,
+                                 dirty_quota=True))
+        self.assertEqual((figures._deadline, figures._missed),
+                         (None, False))
+        # It is dirty-quota that keeps to it
+        self.assertIsNone(Figures(report(
+            [slowed, steady], COMPLETED, dirty_quota_deadline=9))._deadline)
 
     def test_iterations(self):
         figures = Figures(report([slowed, steady], COMPLETED))
@@ -175,12 +212,31 @@ class FiguresTest(unittest.TestCase):
         self.assertAlmostEqual(figures._writers_percent,
                                100 * figures.dirtied() / 500, delta=0.5)
 
+    def test_percent_of_what_a_deadline_allows(self):
+        # The same guest, with 9.7 s for it
+        def figures(deadline):
+            return Figures(report(
+                [slowed, steady], COMPLETED, dirty_quota=True,
+                dirty_quota_deadline=deadline,
+                bandwidth=1000 * 4104 / MIB, downtime=100))
+
+        there = figures(8)
+        self.assertAlmostEqual(there._time_percent, 100 * 8 / 9.7, delta=0.5)
+        self.assertAlmostEqual(
+            there._writers_percent,
+            100 * there.dirtied() / (1000 - 924 / (8 - 2.048)), delta=0.5)
+        # Nothing is said of writers that are slowed in the first pass
+        there = figures(3)
+        self.assertAlmostEqual(there._time_percent, 100 * 3 / 9.7, delta=0.5)
+        self.assertIsNone(there._writers_percent)
+
     def test_post_copy(self):
         history = COMPLETED[:3] + [progress(6, "postcopy-active", 3),
                                    COMPLETED[-1]]
         figures = Figures(report([slowed, steady], history,
                                  bandwidth=1000 * 4104 / MIB))
         self.assertAlmostEqual(figures._time_percent, 20.48, delta=0.1)
+        self.assertIsNone(figures._ready)
         self.assertIsNone(figures._writers_percent)
 
 
@@ -225,6 +281,37 @@ class ModelTest(unittest.TestCase):
         model = Model(1000, 4000, (Writer(2300, 50000),), 0.25)
         self.assertAlmostEqual(model.possible_time, 4 + 2050 / 500)
 
+    def with_deadline(self, deadline, rate=5000):
+        model = Model(1000, 4000, (Writer(2000, rate),), 0.2, deadline)
+        return model.possible_kept, model.possible_time
+
+    def test_deadline(self):
+        # As much for the writer as lets 1800 pages be sent by then
+        for deadline, wanted in ((13, (800, 13)), (7.6, (500, 7.6))):
+            for value, there in zip(wanted, self.with_deadline(deadline)):
+                self.assertAlmostEqual(there, value)
+        # More than it wants
+        kept, time = self.with_deadline(13, 600)
+        self.assertEqual(kept, 600)
+        self.assertAlmostEqual(time, 4 + 1800 / 400)
+
+    def test_deadline_within_reach_if_throttled_at_once(self):
+        # No less than a twentieth, with which it takes 5.9 s
+        for value, there in zip((50, 5), self.with_deadline(5)):
+            self.assertAlmostEqual(there, value)
+        for deadline, tight in ((5.8, True), (5.9, False), (0, False)):
+            self.assertEqual(Model(1000, 4000, (Writer(2000, 5000),), 0.2,
+                                   deadline).tight, tight)
+
+    def test_deadline_that_cannot_be_met(self):
+        for deadline in (3, 1):
+            kept, time = self.with_deadline(deadline)
+            self.assertAlmostEqual(kept, 50)
+            self.assertAlmostEqual(time, 4)
+        # Nearly all of memory, of which half of what is dirtied is free
+        model = Model(1000, 4000, (Writer(3600, 50000),), 0, 1)
+        self.assertAlmostEqual(model.possible_time, 4000 / 975)
+
     def test_slow_writer_is_not_slowed(self):
         slow = Model(1000, 4000, (Writer(2000, 300),), 0.2)
         self.assertEqual(slow.possible_kept, 300)
@@ -244,7 +331,10 @@ class ModelTest(unittest.TestCase):
         self.assertEqual(model.ram, 400 * 256 + 256)
         self.assertEqual(model.writers, (Writer(200 * 256, 50000),
                                          Writer(256, 1000)))
-        self.assertEqual(model.downtime, 0.3)
+        self.assertEqual((model.downtime, model.deadline), (0.3, 0))
+        model = model_of(Scenario("test", dirty_quota=True,
+                                  dirty_quota_deadline=9), [], [])
+        self.assertEqual(model.deadline, 9)
 
     def test_writers_keep_their_index(self):
         found = writers_of(["reader,mb=1", "writer,mb=1"], [5, 7])
