@@ -32,6 +32,12 @@ PHASE_COLORS = {
     "downtime": "#dc2626",
 }
 
+DEADLINE_COLOR = "#dc2626"
+
+# What a deadline may be later than the end of the migration, in parts of that,
+# to be drawn; one that is hours away would leave the migration no room
+FAR = 1
+
 ROW_PIXELS = 150
 # For the title, the legend and the axis
 MARGIN_PIXELS = 130
@@ -96,6 +102,27 @@ def add_phases(figure, series):
             row=1, col=1)
 
 
+def deadline_of(series):
+    """Where to draw the deadline, None for nowhere"""
+    deadline = series.deadline()
+    if deadline is None or deadline > (1 + FAR) * series.end():
+        return None
+    return deadline
+
+
+def add_moments(figure, series):
+    """Lines across all charts, for what has no duration"""
+    for time, name, tint, dash in (
+            (series.first_pass_end(), "end of the first pass", NEUTRAL, "dot"),
+            (deadline_of(series), "deadline", DEADLINE_COLOR, "dash")):
+        if time is None:
+            continue
+        style = {"color": tint, "dash": dash, "width": 2}
+        figure.add_vline(x=time, line=style, row="all", col=1)
+        figure.add_trace(go.Scatter(x=[None], y=[None], name=name,
+                                    mode="lines", line=style), row=1, col=1)
+
+
 def timeline(series):
     """One migration: what it did, and what that did to the guest"""
     figure = panels(["Throughput of each vCPU, % of before",
@@ -131,6 +158,7 @@ def timeline(series):
     figure.add_trace(line(series.remaining(), "still to be sent", 6,
                           unit="MiB"), row=4, col=1)
     add_phases(figure, series)
+    add_moments(figure, series)
     return figure
 
 
@@ -144,7 +172,10 @@ def together(named_series):
     for _, series in named_series:
         roles += [name for name in series.vcpu_names() if name not in roles]
     figure = panels(["vCPU %s, %% of before" % role for role in roles] +
-                    ["Memory still to be sent, MiB"], 170)
+                    ["Memory still to be sent, MiB" +
+                     ("; dashed: deadline" if any(
+                         deadline_of(series) is not None
+                         for _, series in named_series) else "")], 170)
     for i, (name, series) in enumerate(named_series):
         shown = True
         for role, points in zip(series.vcpu_names(), series.throughput()):
@@ -155,4 +186,12 @@ def together(named_series):
         figure.add_trace(
             line(series.remaining(), name, i, group=name, shown=shown,
                  unit="MiB"), row=len(roles) + 1, col=1)
+        deadline = deadline_of(series)
+        if deadline is not None:
+            # A line to the ground, which goes when the strategy is hidden
+            figure.add_trace(
+                line(([deadline] * 2,
+                      [0, max(series.remaining()[1], default=0)]),
+                     name + ", deadline", i, "dash", group=name, shown=False,
+                     unit="MiB"), row=len(roles) + 1, col=1)
     return figure

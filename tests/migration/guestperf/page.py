@@ -154,6 +154,15 @@ def legend():
         for entry in summary.LEGEND)
 
 
+def record(report, names):
+    """What was taken from vCPUs, if anything was to be"""
+    if report._record is None:
+        return ""
+    return '<p class="record">%s</p>%s' % (
+        html.escape(summary.record_text(report._record)),
+        table(summary.record_rows(report._record, names)))
+
+
 def of_group(group, is_open):
     named = list(zip(summary.names(group._reports),
                      map(Series, group._reports)))
@@ -166,10 +175,11 @@ def of_group(group, is_open):
                       "</details>" % (" open" if is_open else "",
                                       chart(charts.together(named))))
     pieces.append('<div class="runs">')
-    for name, series in named:
-        pieces.append("<details%s><summary>%s</summary>%s</details>" % (
+    for report, (name, series) in zip(group._reports, named):
+        pieces.append("<details%s><summary>%s</summary>%s%s</details>" % (
             " open" if is_open else "", html.escape(name),
-            chart(charts.timeline(series))))
+            chart(charts.timeline(series)),
+            record(report, series.vcpu_names())))
     pieces.append("</div>")
     return "\n".join(pieces)
 

@@ -71,6 +71,9 @@ class Series(object):
         self._begin = self._figures._begin
         self._end = self._figures._end - self._begin
 
+    def end(self):
+        return self._end
+
     def vcpu_names(self):
         if self._report._counters is None:
             return ["guest %d" % i for i in
@@ -158,6 +161,17 @@ class Series(object):
         if progress._throttle_pcent:
             return "auto-converge"
         return "iterating"
+
+    def first_pass_end(self):
+        """None if the migration had no other"""
+        iterations = self._figures.iterations()
+        if len(iterations) < 2:
+            return None
+        return iterations[0][1] - self._begin
+
+    def deadline(self):
+        """None for none"""
+        return self._figures._deadline
 
     def phases(self):
         """(begin, end, name) of each, the downtime the last of them"""

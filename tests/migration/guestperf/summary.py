@@ -15,7 +15,9 @@ from stressvm.measure import MIB
 
 HEADS = ("strategy", "total s", "downtime ms", "sent MiB", "stall ms",
          "time, % of model", "writers, % of model")
+DEADLINE_HEADS = ("deadline s", "ready s", "told s")
 VCPU_HEADS = ("worst second %", "lost s")
+RECORD_HEADS = ("vCPU", "penalties", "slept s", "longest ms", "lowest MiB/s")
 
 LEGEND = (
     ("total", "until the guest runs at the destination; never: not within "
@@ -23,11 +25,20 @@ LEGEND = (
     ("stall", "the longest time for which any vCPU did nothing that was due"),
     ("time, % of model", "how long it should take to how long it took, until "
                          "the switch-over; 100 is as fast as possible at half "
-                         "of the link for the writers. Post-copy: of the "
-                         "time that one pass over memory takes"),
+                         "of the link for the writers, or, with a deadline, "
+                         "in time with as much for them as can be. "
+                         "Post-copy: of the time that one pass over memory "
+                         "takes"),
     ("writers, % of model", "what writers dirtied after the first pass, in % "
-                            "of half of the link. More than 100: they kept "
-                            "more, and the migration took longer for it"),
+                            "of half of the link, or of what the deadline "
+                            "leaves them. More than 100: they kept "
+                            "more, and the migration took longer for it. -: "
+                            "the deadline is so tight that they have to be "
+                            "slowed in the first pass"),
+    ("deadline", "by when the guest was to be ready to be switched over, and "
+                 "when it was"),
+    ("told", "when it can be ready at the earliest, as QEMU told it when it "
+             "first said that the deadline will be missed; -: it never did"),
     ("worst second", "the least that a vCPU got done in any second, in % of "
                      "what it did before the migration"),
     ("lost", "work that a vCPU did not get done during the migration, in "
@@ -95,11 +106,21 @@ def vcpu_names(reports):
     return found
 
 
+def deadline_cells(figures):
+    told = table.number(figures._earliest)
+    if figures._missed and figures._earliest is None:
+        told = "nobody knows"
+    return [table.number(figures._deadline), table.number(figures._ready),
+            told]
+
+
 def rows(reports):
     """The table: heads, then a line for each report"""
     vcpus = vcpu_names(reports)
-    lines = [list(HEADS) + ["%s %s" % (vcpu, head) for vcpu in vcpus
-                            for head in VCPU_HEADS]]
+    deadlines = any(report._scenario.deadline() for report in reports)
+    lines = [list(HEADS) + list(DEADLINE_HEADS if deadlines else ()) +
+             ["%s %s" % (vcpu, head) for vcpu in vcpus
+              for head in VCPU_HEADS]]
     for name, report in zip(names(reports), reports):
         figures = Figures(report)
         if figures._errors:
@@ -108,6 +129,8 @@ def rows(reports):
             figures._total, figures._downtime, round(figures._sent / MIB),
             figures._stall, figures._time_percent,
             figures._writers_percent)]
+        if deadlines:
+            line += deadline_cells(figures)
         of = {"%d %s" % (i, vcpu._role): vcpu
               for i, vcpu in enumerate(figures._vcpus)}
         for vcpu in vcpus:
@@ -116,6 +139,44 @@ def rows(reports):
             line += [table.number(value) for value in values]
         lines.append(line)
     return lines
+
+
+def record_rows(record, names):
+    """
+    What was taken from each vCPU: heads, then a line for each
+
+    @names: of all vCPUs of the guest
+    """
+    return [list(RECORD_HEADS)] + [
+        [names[vcpu._index] if vcpu._index < len(names) else
+         str(vcpu._index)] + [table.number(value) for value in (
+             vcpu._penalties, vcpu._penalty_time / 1000,
+             vcpu._longest_penalty, vcpu._lowest_rate)]
+        for vcpu in record._vcpus]
+
+
+def seconds(milliseconds):
+    return "%.2f s" % (milliseconds / 1000)
+
+
+def record_change(change):
+    why = [words for words, there in (
+        (change._reason, change._reason),
+        ("auto-converge", change._fallback),
+        ("deadline will be missed", change._deadline_missed)) if there]
+    return "after %s %s%s" % (
+        seconds(change._time), change._phase.replace("-", " "),
+        " (%s)" % ", ".join(why) if why else "")
+
+
+def record_text(record):
+    """When throttling began, and what QEMU made of the migration, and why"""
+    began = "never throttled"
+    if record._throttled_after is not None:
+        began = "throttled after " + seconds(record._throttled_after)
+    return "; ".join(["%s by %s, %s" % (
+        record._mode.capitalize(), record._mechanism or "nothing", began)] +
+        [record_change(change) for change in record._changes]) + "."
 
 
 def machine(report):

@@ -8,6 +8,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import tempfile
@@ -16,11 +17,13 @@ import unittest
 from guestperf import summary
 from guestperf.series import Series
 from guestperf.shell import PlotShell
-from guestperf.test_figures import COMPLETED, progress, report, slowed, steady
-from guestperf.throttle import Throttle, VcpuThrottle
+from guestperf.test_figures import (
+    COMPLETED, progress, report, slowed, steady, told)
+from guestperf.throttle import (
+    Throttle, ThrottleChange, ThrottleRecord, VcpuRecord, VcpuThrottle)
 
 try:
-    from guestperf import page
+    from guestperf import charts, page
 except ImportError:
     page = None
 
@@ -44,6 +47,19 @@ THROTTLED = [progress(0.1), throttled(2, "first-pass", 80),
              throttled(4, "throttling", 40),
              throttled(8, "cannot-help", 20, fallback=True),
              COMPLETED[-1]]
+
+
+RECORD = ThrottleRecord("quota", [
+    ThrottleChange(0, "first-pass"),
+    ThrottleChange(352, "throttling", deadline_missed=True),
+    ThrottleChange(4101, "cannot-help", "ceiling", True)],
+    [VcpuRecord(0, 4254, 323, 32, 3.25), VcpuRecord(1, 0, 0, 0),
+     VcpuRecord(2, 10, 1, 10, 1.5)], "dirty-ring", 352)
+
+
+def with_deadline(name, deadline, history=COMPLETED):
+    return named(name, history, dirty_quota=True,
+                 dirty_quota_deadline=deadline)
 
 
 class SummaryTest(unittest.TestCase):
@@ -80,6 +96,39 @@ class SummaryTest(unittest.TestCase):
         self.assertEqual((cells["total s"], cells["downtime ms"]),
                          ("never", "-"))
 
+    def test_deadline(self):
+        missed = [told(1, True, 9500), COMPLETED[-1]]
+        unknown = [told(1, True), COMPLETED[-1]]
+        lines = summary.rows([
+            named("a-none"), with_deadline("a-10", 10),
+            with_deadline("a-5", 5, missed), with_deadline("a-6", 6, unknown)])
+        self.assertEqual({len(line) for line in lines}, {len(lines[0])})
+        column = lines[0].index("deadline s")
+        self.assertEqual(
+            [line[column:column + 3] for line in lines],
+            [["deadline s", "ready s", "told s"], ["-", "9.70", "-"],
+             ["10", "9.70", "-"], ["5", "9.70", "9.50"],
+             ["6", "9.70", "nobody knows"]])
+
+    def test_no_deadline(self):
+        self.assertNotIn("deadline s", summary.rows([named("one")])[0])
+
+    def test_record(self):
+        self.assertEqual(
+            summary.record_rows(RECORD, ["0 writer", "1 reader"])[1:],
+            [["0 writer", "323", "4.25", "32", "3.25"],
+             ["1 reader", "0", "0.00", "0", "-"],
+             ["2", "1", "0.01", "10", "1.50"]])
+        self.assertEqual(
+            summary.record_text(RECORD),
+            "Quota by dirty-ring, throttled after 0.35 s; "
+            "after 0.00 s first pass; "
+            "after 0.35 s throttling (deadline will be missed); "
+            "after 4.10 s cannot help (ceiling, auto-converge).")
+        self.assertEqual(
+            summary.record_text(ThrottleRecord("limit", [], [])),
+            "Limit by nothing, never throttled.")
+
     def test_damaged_memory_shows(self):
         damaged = named("one")
         damaged._counters._errors = [None, "one bad page"]
@@ -111,6 +160,15 @@ class SeriesTest(unittest.TestCase):
             [(0, 4, "first pass"), (4, 8, "throttling"),
              (8, 9.7, "fallback"), (9.7, 10, "downtime")])
 
+    def test_end_of_the_first_pass(self):
+        self.assertAlmostEqual(Series(named("one")).first_pass_end(), 4)
+        self.assertIsNone(Series(named(
+            "one", [progress(0.1), COMPLETED[-1]])).first_pass_end())
+
+    def test_deadline(self):
+        self.assertEqual(Series(with_deadline("one", 9)).deadline(), 9)
+        self.assertIsNone(Series(named("one")).deadline())
+
     def test_throttle(self):
         series = Series(named("one", THROTTLED))
         self.assertEqual([round(time) for time in series.budget()[0]],
@@ -131,6 +189,50 @@ class SeriesTest(unittest.TestCase):
 
 
 @unittest.skipIf(page is None, "no python3-plotly")
+class ChartsTest(unittest.TestCase):
+    @staticmethod
+    def lines(reports):
+        """Where lines go across the charts, and how many charts"""
+        found = {}
+        for shape in charts.timeline(Series(reports)).layout.shapes:
+            if shape.type == "line" and shape.x0 == shape.x1:
+                x = round(shape.x0, 2)
+                found[x] = found.get(x, 0) + 1
+        return found
+
+    def test_moments(self):
+        self.assertEqual(self.lines(with_deadline("one", 9)), {4: 4, 9: 4})
+        self.assertEqual(self.lines(named("one")), {4: 4})
+        self.assertEqual(
+            self.lines(named("one", [progress(0.1), COMPLETED[-1]])), {})
+
+    def test_moments_are_named(self):
+        names = [trace.name for trace in charts.timeline(
+            Series(with_deadline("one", 9))).data]
+        self.assertIn("end of the first pass", names)
+        self.assertIn("deadline", names)
+
+    def test_far_deadline_leaves_the_migration_its_room(self):
+        self.assertIn(20, self.lines(with_deadline("one", 20)))
+        self.assertNotIn(21, self.lines(with_deadline("one", 21)))
+
+    def test_together(self):
+        def figure(*reports):
+            return charts.together([(report._scenario._name, Series(report))
+                                    for report in reports])
+
+        both = figure(named("one"), with_deadline("two", 9))
+        lines = {trace.name: trace for trace in both.data
+                 if trace.x and len(set(trace.x)) == 1}
+        self.assertEqual(list(lines), ["two, deadline"])
+        self.assertEqual(lines["two, deadline"].x, (9, 9))
+        self.assertEqual(lines["two, deadline"].legendgroup, "two")
+        self.assertIn("deadline", both.layout.annotations[-1].text)
+        self.assertNotIn("deadline", figure(
+            named("one")).layout.annotations[-1].text)
+
+
+@unittest.skipIf(page is None, "no python3-plotly")
 class PageTest(unittest.TestCase):
     def test_comparison(self):
         text = page.comparison([named("try-one"),
@@ -140,6 +242,15 @@ class PageTest(unittest.TestCase):
         self.assertEqual(text.count('class="plotly-graph-div"'), 3)
         for words in ("Throughput of each vCPU", "budget", "Penalty",
                       "still to be sent", "throttling"):
+            self.assertIn(words, text)
+
+    def test_record(self):
+        there = named("one")
+        there._record = RECORD
+        text = page.comparison([there, named("two")])
+        self.assertEqual(text.count('class="record"'), 1)
+        for words in (">4.25<", "after 4.10 s cannot help",
+                      'data-head="vCPU"><span>0 writer<'):
             self.assertIn(words, text)
 
     def test_needs_nothing_from_elsewhere(self):
@@ -182,6 +293,23 @@ class PlotShellTest(unittest.TestCase):
     def test_page_by_default(self):
         self.assertTrue(self.run_shell().startswith("<!DOCTYPE html>"))
 
+    def test_numbers_in_their_order(self):
+        for name in "a9", "a10":
+            with open(os.path.join(self.directory, name + ".json"),
+                      "w") as fh:
+                fh.write(named(name).to_json())
+        text = self.run_shell("--text")
+        self.assertLess(text.index("a9"), text.index("a10"))
+
+    def test_before_there_were_deadlines_and_records(self):
+        data = named("old").serialize()
+        del data["record"]
+        del data["scenario"]["dirty_quota_deadline"]
+        with open(os.path.join(self.directory, "one.json"), "w") as fh:
+            json.dump(data, fh)
+        self.assertIn("old", self.run_shell("--text"))
+        self.assertIn("old", self.run_shell())
+
     def test_chart_types(self):
         name = os.path.join(self.directory, "page.html")
         there = named("one")
@@ -196,6 +324,7 @@ class PlotShellTest(unittest.TestCase):
             text = fh.read()
         self.assertIn("Migration iterations", text)
         self.assertIn("Dirty ring size", text)
+        self.assertIn("Dirty quota deadline", text)
 
 
 if __name__ == "__main__":
