@@ -18,7 +18,7 @@ from guestperf.comparison import COMPARISONS, Comparison
 from guestperf.hardware import Hardware
 from guestperf.report import Report
 from guestperf.scenario import Scenario
-from guestperf.shell import BatchShell, peer
+from guestperf.shell import BatchShell, Shell, peer
 from guestperf.timings import Timings
 
 KNOWN = frozenset(["auto-converge", "postcopy-ram", "dirty-limit",
@@ -219,10 +219,34 @@ class ComparisonsTest(unittest.TestCase):
             if scenario._dirty_limit:
                 self.assertEqual(scenario._vcpu_dirty_limit,
                                  scenario._bandwidth // 2)
+        # A slower link has more time
+        self.assertEqual({(scenario._bandwidth, scenario.deadline())
+                          for scenario in selected},
+                         {(50, 0), (50, 24), (100, 0), (100, 12), (200, 0),
+                          (200, 6)})
         for what in ("_bandwidth", "_roles"):
             self.assertGreater(
                 len({repr(getattr(scenario, what))
                      for scenario in selected}), 1)
+
+
+    def test_deadline(self):
+        selected = [scenario for _, scenario in
+                    select(COMPARISONS, "compr-deadline/*")]
+        self.assertEqual([scenario.deadline() for scenario in selected],
+                         [3, 5, 7, 8, 10, 15, 20])
+        self.assertEqual({tuple(scenario.capabilities())
+                          for scenario in selected}, {("dirty-quota",)})
+
+
+class ShellTest(unittest.TestCase):
+    def test_deadline(self):
+        shell = Shell()
+        for args, deadline in (
+                ([], 0), (["--dirty-quota"], 0),
+                (["--dirty-quota", "--dirty-quota-deadline", "9"], 9)):
+            scenario = shell.get_scenario(shell._parser.parse_args(args))
+            self.assertEqual(scenario.deadline(), deadline)
 
 
 class BatchShellTest(unittest.TestCase):

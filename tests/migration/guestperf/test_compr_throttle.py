@@ -156,9 +156,11 @@ class KvmTest(ComparisonTest):
         self.assertEqual(
             sorted(self.reports),
             ["auto-converge", "dirty-limit", "dirty-quota",
-             "dirty-quota-auto-converge", "none", "post-copy"])
+             "dirty-quota-auto-converge", "dirty-quota-deadline", "none",
+             "post-copy"])
         self.check_completed("auto-converge", "dirty-limit", "dirty-quota",
-                             "dirty-quota-auto-converge", "post-copy")
+                             "dirty-quota-auto-converge",
+                             "dirty-quota-deadline", "post-copy")
 
     def test_without_a_throttle_it_takes_longer(self):
         # The writer dirties twice what the link carries, if it has a CPU for
@@ -203,6 +205,20 @@ class KvmTest(ComparisonTest):
         self.assertGreater(
             max(progress._throttle_pcent for progress in
                 self.reports["auto-converge"]._progress_history), 0)
+
+    def test_deadline(self):
+        """QEMU has got it, and what was done for it is on record"""
+        report = self.reports["dirty-quota-deadline"]
+        self.assertNotEqual({progress._throttle._deadline_missed
+                             for progress in report._progress_history
+                             if progress._throttle is not None}, {None})
+        writer, reader = report._record._vcpus
+        self.assertGreater(writer._penalty_time, 0)
+        self.assertEqual(reader._penalty_time, 0)
+        self.assertEqual(report._record._changes[0]._phase, "first-pass")
+        self.assertIsNotNone(report._record._throttled_after)
+        for name in "none", "auto-converge":
+            self.assertIsNone(self.reports[name]._record, name)
 
     def test_page(self):
         self.check_page()
