@@ -72,6 +72,11 @@ class SimSeries:
         return list(self._vcpus)
 
     @staticmethod
+    def deadline() -> float | None:
+        """A timeline tells of none"""
+        return None
+
+    @staticmethod
     def _steps(lines: list[Line]) -> Iterator[tuple[Line, Line]]:
         return zip(lines, lines[1:])
 
