@@ -76,6 +76,11 @@ class SimSeries:
         """A timeline tells of none"""
         return None
 
+    def first_pass_end(self) -> float | None:
+        """When there was more to send again, None for never"""
+        return next((line.time for before, line in self._steps(self._lines)
+                     if line.to_send > before.to_send), None)
+
     @staticmethod
     def _steps(lines: list[Line]) -> Iterator[tuple[Line, Line]]:
         return zip(lines, lines[1:])

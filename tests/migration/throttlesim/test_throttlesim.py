@@ -250,6 +250,8 @@ class PageTest(unittest.TestCase):
         names = [name for _, _, name in run.phases()]
         self.assertEqual(names[0], "first pass")
         self.assertIn("throttling", names)
+        # 405 MiB at 100 MiB/s, but for what can be switched over
+        self.assertAlmostEqual(run.first_pass_end(), 4, delta=0.5)
         writer, reader = run.throughput()
         # A quarter is what the budget leaves it, and the reader has it all
         self.assertAlmostEqual(writer[1][-5], 25, delta=10)
