@@ -40,7 +40,7 @@
 /* In which all is dirtied whose rate is not known: a window of the sender's */
 #define AT_ONCE_NS (100 * SCALE_MS)
 
-/* A vCPU that keeps so much of its time is not slowed. */
+/* A vCPU that keeps so much of its work is not slowed. */
 #define KEPT_PERCENT 99.5
 
 void dirty_throttle_measure_soon(void)

@@ -93,17 +93,28 @@ double dirty_demand_pages(const DirtyDemand *d, double seconds)
            demand_measured(d, seconds) : demand_beyond(d, seconds);
 }
 
-double dirty_demand_seconds(const DirtyDemand *d, double pages, double seconds)
+double dirty_demand_sum(const DirtyDemand *d, unsigned nr, double seconds)
+{
+    double pages = 0;
+
+    for (unsigned i = 0; i < nr; i++) {
+        pages += dirty_demand_pages(&d[i], seconds);
+    }
+    return pages;
+}
+
+double dirty_demand_seconds(const DirtyDemand *d, unsigned nr, double pages,
+                            double seconds)
 {
     double low = 0, high = seconds;
 
-    if (dirty_demand_pages(d, seconds) <= pages) {
+    if (dirty_demand_sum(d, nr, seconds) <= pages) {
         return seconds;
     }
     for (int i = 0; i < BISECTIONS; i++) {
         double middle = (low + high) / 2;
 
-        if (dirty_demand_pages(d, middle) < pages) {
+        if (dirty_demand_sum(d, nr, middle) < pages) {
             low = middle;
         } else {
             high = middle;

@@ -53,7 +53,11 @@ void dirty_demand_correct(DirtyDemand *d, uint64_t pages);
  */
 double dirty_demand_pages(const DirtyDemand *d, double seconds);
 
-/* How long it takes to dirty @pages, at most @seconds; the inverse of that */
-double dirty_demand_seconds(const DirtyDemand *d, double pages, double seconds);
+/* The same for @nr vCPUs together */
+double dirty_demand_sum(const DirtyDemand *d, unsigned nr, double seconds);
+
+/* How long it takes them to dirty @pages, at most @seconds; the inverse */
+double dirty_demand_seconds(const DirtyDemand *d, unsigned nr, double pages,
+                            double seconds);
 
 #endif

@@ -123,29 +123,6 @@
  */
 #define STUCK_NS 200000000LL
 
-/*
- * The least that a deadline leaves vCPUs of what devices leave of the link.
- * With that it takes a twentieth longer than with vCPUs that stand still.
- */
-#define DEADLINE_LEAST_PERCENT 5
-
-/* What is later by no more than one of so many parts, or that, is in time. */
-#define DEADLINE_PARTS 20
-#define DEADLINE_TOLERANCE_NS (10 * DIRTY_NS_PER_S)
-
-/*
- * So much earlier is aimed at, because the sender may have to end a window of
- * 100 ms and a turn of 50 until it sees that the guest can be switched over.
- */
-#define DEADLINE_AHEAD_NS 150000000LL
-
-/*
- * In the first pass throttling begins when a deadline leaves vCPUs less than
- * the first, and ends when it leaves more than the second again.
- */
-#define DEADLINE_BEGIN_PERCENT 10
-#define DEADLINE_REST_PERCENT 30
-
 /* Shorter iterations say too little about the rate of devices. */
 #define DEVICE_ITERATION_MIN_NS 100000000LL
 
@@ -454,8 +431,8 @@ static void engine_set_threshold(DirtyEngine *e, const DirtyAim *aim,
 {
     DirtyIteration *it = &e->iteration;
     int64_t passed_ns = now_ns - e->begin_ns, earliest_ns;
-    int64_t tolerance_ns = MIN(aim->deadline_ns / DEADLINE_PARTS,
-                               DEADLINE_TOLERANCE_NS);
+    int64_t tolerance_ns = MIN(aim->deadline_ns / DIRTY_DEADLINE_PARTS,
+                               DIRTY_DEADLINE_TOLERANCE_NS);
 
     e->late_ns = 0;
     e->deadline = aim->deadline_ns && e->means.share && it->link_pps;
@@ -465,16 +442,16 @@ static void engine_set_threshold(DirtyEngine *e, const DirtyAim *aim,
     }
     it->threshold_percent =
         dirty_target_deadline_percent(it, e->device_pps,
-                                      aim->deadline_ns - DEADLINE_AHEAD_NS -
-                                      passed_ns);
-    if (it->threshold_percent >= DEADLINE_LEAST_PERCENT) {
+                                      aim->deadline_ns - passed_ns -
+                                      DIRTY_DEADLINE_AHEAD_NS);
+    if (it->threshold_percent >= DIRTY_DEADLINE_LEAST_PERCENT) {
         /* It may have become easy, but too late. */
         if (passed_ns > aim->deadline_ns + tolerance_ns) {
             e->late_ns = passed_ns;
         }
         return;
     }
-    it->threshold_percent = DEADLINE_LEAST_PERCENT;
+    it->threshold_percent = DIRTY_DEADLINE_LEAST_PERCENT;
     earliest_ns = dirty_target_earliest_ns(it, e->device_pps);
     if (earliest_ns < 0) {
         e->late_ns = -1;
@@ -486,9 +463,11 @@ static void engine_set_threshold(DirtyEngine *e, const DirtyAim *aim,
 /* Does a deadline require it to throttle vCPUs in the first pass? */
 static bool engine_must_begin(const DirtyEngine *e)
 {
-    return e->deadline && e->iteration.threshold_percent <
-                          (e->phase == DIRTY_PHASE_THROTTLING ?
-                           DEADLINE_REST_PERCENT : DEADLINE_BEGIN_PERCENT);
+    unsigned percent = e->phase == DIRTY_PHASE_THROTTLING ?
+                       DIRTY_DEADLINE_REST_PERCENT :
+                       DIRTY_DEADLINE_BEGIN_PERCENT;
+
+    return e->deadline && e->iteration.threshold_percent < percent;
 }
 
 /*

@@ -57,13 +57,6 @@
 /* So many times the budget is more than what bisection leaves open. */
 #define BEYOND 1.01
 
-/* As the engine has them; see target.c and engine.c */
-#define DEADLINE_LEAST_PART 0.05
-#define DEADLINE_BEGIN_PART 0.1
-#define DEADLINE_AHEAD_S 0.15
-#define DEADLINE_PARTS 20
-#define DEADLINE_TOLERANCE_NS (10 * DIRTY_NS_PER_S)
-
 /* auto-converge: a sync that ends a period of a second counts, twice */
 #define CONVERGE_PERIOD_S 1.0
 #define CONVERGE_COUNT 2
@@ -107,37 +100,6 @@ typedef struct Run {
     double *wants;
     double *least;
 } Run;
-
-/* What vCPUs dirty in a time if nobody slows them */
-static double outlook_wants(const DirtyOutlook *o, double seconds)
-{
-    double pages = 0;
-
-    for (unsigned i = 0; i < o->nr_demands; i++) {
-        pages += dirty_demand_pages(&o->demands[i], seconds);
-    }
-    return pages;
-}
-
-/* How long it takes them to dirty @pages, at most @seconds */
-static double outlook_takes(const DirtyOutlook *o, double pages, double seconds)
-{
-    double low = 0, high = seconds;
-
-    if (outlook_wants(o, seconds) <= pages) {
-        return seconds;
-    }
-    for (int i = 0; i < BISECTIONS; i++) {
-        double middle = (low + high) / 2;
-
-        if (outlook_wants(o, middle) < pages) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    return high;
-}
 
 /* What a vCPU dirties in @part of the rest of this iteration, @seconds */
 static double run_wants(const Run *r, unsigned vcpu, double seconds,
@@ -234,7 +196,7 @@ static void run_note_awake(Run *r, double seconds, double level, double part)
 
         if (run_wants(r, i, seconds, part) > level) {
             double before = dirty_demand_pages(d, r->before_seconds);
-            double until = dirty_demand_seconds(d, before + level,
+            double until = dirty_demand_seconds(d, 1, before + level,
                                                 r->before_seconds + seconds);
 
             awake = MAX(until - r->before_seconds, seconds * run_least(r));
@@ -317,10 +279,12 @@ static double run_cut_seconds(const Run *r, double seconds)
 
     double until = r->before_seconds + seconds;
 
-    if (outlook_wants(r->o, until) <= enough) {
+    if (dirty_demand_sum(r->o->demands, r->o->nr_demands, until) <= enough) {
         return seconds;
     }
-    return MAX(outlook_takes(r->o, enough, until) - r->before_seconds, 0);
+    until = dirty_demand_seconds(r->o->demands, r->o->nr_demands, enough,
+                                 until);
+    return MAX(until - r->before_seconds, 0);
 }
 
 /*
@@ -353,7 +317,8 @@ static double run_union(const Run *r, double left, double dirtied,
     double all = r->o->memory_pages;
 
     if (!r->first_pass) {
-        all = MIN(all, outlook_wants(r->o, both) + r->o->device_pps * both);
+        all = MIN(all, r->o->device_pps * both +
+                       dirty_demand_sum(r->o->demands, r->o->nr_demands, both));
     }
     all = MAX(all, MAX(left, dirtied));
     return all ? left + dirtied - left / all * dirtied : 0;
@@ -436,9 +401,10 @@ static Run run_begin(const DirtyOutlook *o, DirtyStrategy strategy,
         .first_pass = o->first_pass,
         .seconds = (double)o->passed_ns / DIRTY_NS_PER_S,
         .before_pages = o->dirtied_pages,
-        .before_seconds = outlook_takes(o, o->dirtied_pages,
-                                        (double)o->iteration_ns /
-                                        DIRTY_NS_PER_S),
+        .before_seconds = dirty_demand_seconds(o->demands, o->nr_demands,
+                                               o->dirtied_pages,
+                                               (double)o->iteration_ns /
+                                               DIRTY_NS_PER_S),
         .budget_pps = free_pps * o->threshold_percent / 100 + o->device_pps,
         .counts = 1,
         .awake = kept,
@@ -461,29 +427,29 @@ static Run run_begin(const DirtyOutlook *o, DirtyStrategy strategy,
  */
 static double run_set_deadline(Run *r)
 {
-    double left = (double)r->o->deadline_ns / DIRTY_NS_PER_S -
-                  DEADLINE_AHEAD_S - r->seconds;
+    double left = (double)(r->o->deadline_ns - DIRTY_DEADLINE_AHEAD_NS) /
+                  DIRTY_NS_PER_S - r->seconds;
     double first = r->first_pass ? r->pages / r->link_pps : 0;
     double backlog = r->pages + r->before_pages - r->switchover_pages;
-
     double devices = r->o->device_pps, free_pps = r->link_pps - devices;
+    double least = devices + free_pps * DIRTY_DEADLINE_LEAST_PERCENT / 100;
+    double begin = devices + free_pps * DIRTY_DEADLINE_BEGIN_PERCENT / 100;
 
     if (r->first_pass && left > first) {
-        double pages = backlog + devices * first +
-                       run_dirties(r, first, 1) -
+        double pages = backlog + devices * first + run_dirties(r, first, 1) -
                        r->link_pps * first;
 
         r->budget_pps = r->link_pps - MAX(pages, 0) / (left - first);
-        if (r->budget_pps - devices >= free_pps * DEADLINE_BEGIN_PART) {
+        if (r->budget_pps >= begin) {
             return left - first;
         }
     }
     r->from_now = true;
     r->budget_pps = left > 0 ? r->link_pps - MAX(backlog, 0) / left : 0;
-    if (r->budget_pps - devices >= free_pps * DEADLINE_LEAST_PART) {
+    if (r->budget_pps >= least) {
         return left;
     }
-    r->budget_pps = DEADLINE_LEAST_PART * free_pps + devices;
+    r->budget_pps = least;
     return 0;
 }
 
@@ -495,8 +461,8 @@ static double run_set_deadline(Run *r)
 static DirtyForecast forecast_deadline(const DirtyOutlook *o, double *kept,
                                        double *scratch)
 {
-    int64_t tolerance_ns = MIN(o->deadline_ns / DEADLINE_PARTS,
-                               DEADLINE_TOLERANCE_NS);
+    int64_t tolerance_ns = MIN(o->deadline_ns / DIRTY_DEADLINE_PARTS,
+                               DIRTY_DEADLINE_TOLERANCE_NS);
     Run r = run_begin(o, DIRTY_STRATEGY_NONE, kept, scratch);
     DirtyForecast f = run_to_end(&r);
     double throttled;

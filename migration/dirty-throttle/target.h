@@ -12,6 +12,29 @@
 /* The first pass is in vain if so much of memory is dirty already. */
 #define DIRTY_IN_VAIN_PERCENT 60
 
+/*
+ * The least that a deadline leaves vCPUs of what devices leave of the link.
+ * With that it takes a twentieth longer than with vCPUs that stand still.
+ */
+#define DIRTY_DEADLINE_LEAST_PERCENT 5
+
+/* What is later by no more than one of so many parts, or that, is in time. */
+#define DIRTY_DEADLINE_PARTS 20
+#define DIRTY_DEADLINE_TOLERANCE_NS (10 * DIRTY_NS_PER_S)
+
+/*
+ * So much earlier is aimed at, because the sender may have to end a window of
+ * 100 ms and a turn of 50 until it sees that the guest can be switched over.
+ */
+#define DIRTY_DEADLINE_AHEAD_NS 150000000LL
+
+/*
+ * In the first pass throttling begins when a deadline leaves vCPUs less than
+ * the first, and ends when it leaves more than the second again.
+ */
+#define DIRTY_DEADLINE_BEGIN_PERCENT 10
+#define DIRTY_DEADLINE_REST_PERCENT 30
+
 /* Where the migration's present iteration stands */
 typedef struct DirtyIteration {
     /* passes over memory begun; 1 is the first */

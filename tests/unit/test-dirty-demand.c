@@ -37,7 +37,7 @@ static void test_nothing_known(void)
 
     g_assert_cmpfloat(dirty_demand_pages(&d, 0), ==, 0);
     g_assert_cmpfloat(dirty_demand_pages(&d, 1000), ==, 0);
-    g_assert_cmpfloat(dirty_demand_seconds(&d, 0, 7), ==, 7);
+    g_assert_cmpfloat(dirty_demand_seconds(&d, 1, 0, 7), ==, 7);
 }
 
 static void test_set_is_learnt(void)
@@ -112,15 +112,17 @@ static void test_correct(void)
 
 static void test_seconds(void)
 {
-    DirtyDemand d = writer(50000, 100000, 10, 5000);
+    DirtyDemand d = writer(50000, 100000, 10, 5000), two[] = { d, d };
 
     for (double pages = 0; pages < 50000; pages += 777) {
-        double s = dirty_demand_seconds(&d, pages, 60);
+        double s = dirty_demand_seconds(&d, 1, pages, 60);
 
         assert_near(dirty_demand_pages(&d, s), pages);
     }
+    /* Two of them take half as long. */
+    assert_near(1e6 * dirty_demand_seconds(two, 2, 20000, 60), 1e6 * 0.1);
     /* It takes for ever to get more than there is. */
-    g_assert_cmpfloat(dirty_demand_seconds(&d, 60000, 60), ==, 60);
+    g_assert_cmpfloat(dirty_demand_seconds(&d, 1, 60000, 60), ==, 60);
 }
 
 int main(int argc, char **argv)
