@@ -8,7 +8,7 @@
 
 """
 The bare-metal guest of tests/migration/stress-guest, on both sides of a
-migration, and what it counts meanwhile.
+migration, and what it counts meanwhile; before that, what QEMU forecasts.
 
 This needs QEMU's own Python package in the path.
 """
@@ -17,6 +17,7 @@ import time
 
 from dataclasses import replace
 
+from guestperf import forecast
 from guestperf.counters import Counters
 
 from stressvm.stressguest import Role, StressGuestError
@@ -66,11 +67,21 @@ def gaps_of(guest):
 
 
 class Watch(object):
-    """Sample the counters of both sides for as long as it is entered"""
+    """
+    Sample the counters of both sides for as long as it is entered
 
-    def __init__(self, src, dst):
+    @run_up: for how long the guest runs then before it is migrated, seconds
+    """
+
+    def __init__(self, src, dst, hardware, scenario, accel, run_up):
         self._src = src
         self._dst = dst
+        self._scenario = scenario
+        self._mode = forecast.mode_of(hardware, accel)
+        self._run_up = run_up
+        self._is_forecast = False
+        # RunForecast of the migration, None if there is none
+        self.forecast = None
         self._samples = []
         # By the clock of guestperf's progress records
         self._sampler = Sampler(self._samples, src.guest, dst.guest,
@@ -80,6 +91,10 @@ class Watch(object):
 
     def __enter__(self):
         self._src.wait_at_work()
+        self._is_forecast = forecast.is_wanted(self._src, self._scenario)
+        if self._is_forecast:
+            # It costs the guest something, so it is over before anybody counts
+            forecast.measure(self._src, self._mode, self._run_up)
         self._sampler.__enter__()
         return self
 
@@ -88,6 +103,8 @@ class Watch(object):
 
     def begin(self):
         """The migration begins: from now on count gaps"""
+        if self._is_forecast:
+            self.forecast = forecast.ask(self._src, self._scenario)
         self._src.guest.new_epoch()
         self._src.guest.wait_epoch()
 

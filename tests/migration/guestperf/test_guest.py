@@ -11,6 +11,7 @@ import unittest
 # It puts QEMU's own Python package into the path, which the guest needs
 from guestperf.engine import Engine
 from guestperf.counters import PAGES_PER_GIB, Counters
+from guestperf.forecast import RunForecast, VcpuForecast
 from guestperf.guest import RESERVED_MB, roles_of
 from guestperf.hardware import Hardware
 from guestperf.report import Report
@@ -79,7 +80,9 @@ class CountersTest(unittest.TestCase):
                         "qemu", "localhost", "kernel", "initrd", "unix", 3,
                         "stress-guest", "tcg", self.COUNTERS,
                         record=ThrottleRecord("quota", [], [
-                            VcpuRecord(0, 4254, 323, 32)]))
+                            VcpuRecord(0, 4254, 323, 32)]),
+                        forecast=RunForecast("dirty-quota", True, [
+                            VcpuForecast(25.5, 0)], 7610))
         data = report.serialize()
         back = Report.from_json(report.to_json())
         self.assertEqual(back.serialize(), data)
@@ -87,17 +90,20 @@ class CountersTest(unittest.TestCase):
                          ("stress-guest", "tcg"))
         self.assertEqual(back._scenario._roles, ["writer"])
         self.assertEqual(back._record._vcpus[0]._penalties, 323)
+        self.assertEqual((back._forecast._total_time,
+                          back._forecast._slowed[0]._share), (7610, 25.5))
 
     def test_older_report(self):
         report = Report(Hardware(), Scenario("old"), [], Timings([]),
                         Timings([]), Timings([]), "qemu", "localhost",
                         "kernel", "initrd", "unix", 3)
         data = report.serialize()
-        for name in ("guest", "accel", "counters", "record"):
+        for name in ("guest", "accel", "counters", "record", "forecast"):
             del data[name]
         back = Report.deserialize(data)
         self.assertEqual((back._guest, back._accel, back._counters,
-                          back._record), ("linux", "kvm", None, None))
+                          back._record, back._forecast),
+                         ("linux", "kvm", None, None, None))
 
 
 class EngineTest(unittest.TestCase):

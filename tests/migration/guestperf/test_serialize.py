@@ -9,10 +9,20 @@
 import inspect
 import unittest
 
+from guestperf.forecast import RunForecast
 from guestperf.hardware import Hardware
 from guestperf.progress import Progress, ProgressStats
 from guestperf.scenario import Scenario
 from guestperf.throttle import Throttle, ThrottleRecord
+
+# As query-dirty-forecast has it, and query-migrate
+FORECAST_INFO = {
+    "strategy": "dirty-quota-deadline", "ends": True, "total-time": 7610,
+    "least-time": 7200, "most-time": 8020, "downtime": 274,
+    "throttled-time": 3420, "deadline-missed": False,
+    "slowed": [{"cpu-index": 1, "share": 25.6}, {"share": 50.5}],
+}
+NEVER_INFO = {"strategy": "none", "ends": False, "slowed": []}
 
 # As query-migrate has it
 INFO = {
@@ -23,6 +33,7 @@ INFO = {
         "bandwidth": 95.5, "budget": 47.75, "device-rate": 0.5,
         "pool": 4096, "expected-time": 2103, "ring-full-exits": 12,
         "deadline-missed": True, "earliest-time": 9107,
+        "forecast": FORECAST_INFO,
         "reaper": {"interval": 250, "reaps": 3, "pages": 9, "new-pages": 5,
                    "time": 70},
         "vcpus": [{"cpu-index": 1, "rate": 45.9, "limit": 25, "quota": 46.7,
@@ -79,6 +90,16 @@ class SerializeTest(unittest.TestCase):
         self.assertEqual(back.serialize(), there.serialize())
         self.assertEqual(vars(back._vcpus[0]), vars(there._vcpus[0]))
 
+    def test_forecast(self):
+        for info in FORECAST_INFO, NEVER_INFO:
+            there = RunForecast.from_info(info)
+            back = RunForecast.deserialize(there.serialize())
+            self.assertEqual([vars(vcpu) for vcpu in back._slowed],
+                             [vars(vcpu) for vcpu in there._slowed])
+            self.assertEqual({**vars(back), "_slowed": None},
+                             {**vars(there), "_slowed": None})
+        self.assertIsNone(RunForecast.deserialize(None))
+
     def test_record(self):
         there = ThrottleRecord.from_info(RECORD_INFO)
         back = ThrottleRecord.deserialize(there.serialize())
@@ -111,6 +132,7 @@ class QueryMigrateTest(unittest.TestCase):
              throttle._earliest_time),
             ("quota", "dirty-ring", "cannot-help", "floor", True, 95.5,
              47.75, 0.5, 4096, 2103, 12, 250, True, 9107))
+        self.assertEqual(throttle._forecast._total_time, 7610)
         self.assertEqual(
             list(throttle._vcpus[0].serialize().values()),
             [1, 45.9, 25, 46.7, 65536, 71.5, 1301, 167, 12])
@@ -118,7 +140,8 @@ class QueryMigrateTest(unittest.TestCase):
     def test_optional_members(self):
         info = dict(INFO["dirty-throttle"])
         for name in ("mechanism", "reason", "pool", "expected-time",
-                     "reaper", "deadline-missed", "earliest-time"):
+                     "reaper", "deadline-missed", "earliest-time",
+                     "forecast"):
             del info[name]
         info["vcpus"] = [{key: value for key, value in vcpu.items()
                           if key not in ("limit", "quota")}
@@ -128,7 +151,26 @@ class QueryMigrateTest(unittest.TestCase):
         self.assertIsNone(throttle._pool)
         self.assertIsNone(throttle._deadline_missed)
         self.assertIsNone(throttle._earliest_time)
+        self.assertIsNone(throttle._forecast)
         self.assertIsNone(throttle._vcpus[0]._quota)
+
+    def test_forecast(self):
+        forecast = RunForecast.from_info(FORECAST_INFO)
+        self.assertEqual(
+            [(vcpu._index, vcpu._share) for vcpu in forecast._slowed],
+            [(1, 25.6), (None, 50.5)])
+        self.assertEqual(
+            [value for name, value in forecast.serialize().items()
+             if name != "slowed"],
+            ["dirty-quota-deadline", True, 7610, 7200, 8020, 274, 3420,
+             False])
+
+    def test_forecast_of_a_migration_that_never_ends(self):
+        forecast = RunForecast.from_info(NEVER_INFO)
+        self.assertEqual(
+            [value for name, value in forecast.serialize().items()
+             if name != "slowed"],
+            ["none", False, None, None, None, None, None, None])
 
     def test_no_throttle(self):
         self.assertIsNone(Throttle.from_info({"status": "active"}))
@@ -199,13 +241,14 @@ class OlderReportTest(unittest.TestCase):
         self.assertIsNone(
             self.check_loads(Progress, self.PROGRESS)["throttle"])
 
-    def test_throttle_before_there_were_deadlines(self):
+    def test_throttle_before_there_were_deadlines_and_forecasts(self):
         data = Throttle.from_info(INFO).serialize()
-        for name in ("deadline_missed", "earliest_time"):
+        for name in ("deadline_missed", "earliest_time", "forecast"):
             del data[name]
         throttle = Throttle.deserialize(data)
         self.assertIsNone(throttle._deadline_missed)
         self.assertIsNone(throttle._earliest_time)
+        self.assertIsNone(throttle._forecast)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ What query-migrate tells of the dirty throttle, at one moment; and when the
 migration is over, or has gone to post-copy, the record of it
 """
 
+from guestperf.forecast import RunForecast
+
 
 class VcpuThrottle(object):
 
@@ -63,7 +65,7 @@ class Throttle(object):
     def __init__(self, mode, phase, bandwidth, budget, device_rate, vcpus,
                  mechanism=None, reason=None, fallback=False, pool=None,
                  expected_time=None, ring_full_exits=0, reaper_interval=None,
-                 deadline_missed=None, earliest_time=None):
+                 deadline_missed=None, earliest_time=None, forecast=None):
 
         self._mode = mode # 'limit', 'quota', or 'limit-and-quota'
         self._phase = phase
@@ -82,6 +84,7 @@ class Throttle(object):
         self._deadline_missed = deadline_missed
         # When, if so, it can be; milliseconds, None if nobody knows
         self._earliest_time = earliest_time
+        self._forecast = forecast # RunForecast, None if nobody knows
 
     @classmethod
     def from_info(cls, info):
@@ -103,7 +106,8 @@ class Throttle(object):
                    info["ring-full-exits"],
                    info.get("reaper", {}).get("interval"),
                    info.get("deadline-missed"),
-                   info.get("earliest-time"))
+                   info.get("earliest-time"),
+                   RunForecast.from_info(info.get("forecast")))
 
     def serialize(self):
         return {
@@ -122,6 +126,7 @@ class Throttle(object):
             "reaper_interval": self._reaper_interval,
             "deadline_missed": self._deadline_missed,
             "earliest_time": self._earliest_time,
+            "forecast": self._forecast and self._forecast.serialize(),
         }
 
     @classmethod
@@ -131,6 +136,7 @@ class Throttle(object):
         fields = dict(data)
         fields["vcpus"] = [VcpuThrottle.deserialize(vcpu)
                            for vcpu in data["vcpus"]]
+        fields["forecast"] = RunForecast.deserialize(data.get("forecast"))
         return cls(**fields)
 
 
