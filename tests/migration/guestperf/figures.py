@@ -21,9 +21,14 @@ from stressvm import measure
 SECOND = 1.0
 
 
+def seconds_or_never(milliseconds):
+    """A forecast's time; infinite for never"""
+    return math.inf if milliseconds is None else milliseconds / 1000
+
+
 class VcpuFigures(object):
 
-    def __init__(self, role, before, kept, worst, lost, stall):
+    def __init__(self, role, before, kept, worst, lost, stall, slowed):
 
         self._role = role
         self._before = before # pages per second before the migration
@@ -31,6 +36,8 @@ class VcpuFigures(object):
         self._worst = worst # the same for the worst second
         self._lost = lost # work that it did not get done, seconds
         self._stall = stall # the longest time it stood still, milliseconds
+        # percentage of before while vCPUs were slowed, None if none was
+        self._slowed = slowed
 
 
 class Figures(object):
@@ -66,6 +73,10 @@ class Figures(object):
         self._earliest = next(
             (throttle._earliest_time / 1000 for throttle in told
              if throttle._earliest_time is not None), None)
+        # Seconds that were forecast before it began, None if nothing was
+        self._forecast = None
+        if report._forecast is not None:
+            self._forecast = seconds_or_never(report._forecast._total_time)
         self._sent = max(progress._ram._transferred_bytes
                          for progress in history)
         self._iterations = max(progress._ram._iterations
@@ -102,7 +113,7 @@ class Figures(object):
         before = measure.rate(self._samples(0, self._begin), i)
         stall = counters._gaps and counters._gaps[i]
         if not before:
-            return VcpuFigures(role, before, None, None, None, None)
+            return VcpuFigures(role, before, None, None, None, None, None)
         if stall is not None and self._downtime is not None:
             # A guest whose clock stands still meanwhile cannot see it
             stall = max(stall, self._downtime)
@@ -114,8 +125,46 @@ class Figures(object):
         lost = None
         if kept is not None:
             lost = (1 - kept / before) * (self._end - self._begin)
+        slowed = None
+        throttled = self._throttled()
+        if throttled is not None:
+            slowed = measure.rate(self._samples(
+                throttled, self._end - (self._downtime or 0) / 1000), i)
         return VcpuFigures(role, before, measure.share(kept, before),
-                           measure.share(worst, before), lost, stall)
+                           measure.share(worst, before), lost, stall,
+                           measure.share(slowed, before))
+
+    def _throttled(self):
+        """When vCPUs were first slowed, by the host's clock, None for never"""
+        record = self._report._record
+        if record is not None and record._throttled_after is not None:
+            return self._begin + record._throttled_after / 1000
+        return next((progress._now
+                     for progress in self._report._progress_history
+                     if progress._throttle_pcent), None)
+
+    def forecast_error(self):
+        """
+        How much longer than it took it was forecast to take, in %
+
+        None without a forecast, or if one of the two is never.
+        """
+        if self._forecast is None or math.inf in (self._forecast,
+                                                  self._total):
+            return None
+        return 100 * (self._forecast / self._total - 1)
+
+    def is_forecast_right(self):
+        """
+        Whether a migration that did not end was forecast not to, or one that
+        did, to do so; None without a forecast
+        """
+        if self._forecast is None:
+            return None
+        if self._completed:
+            return self._forecast != math.inf
+        # Nobody waited for longer
+        return self._forecast > self._end - self._begin
 
     def iterations(self):
         """(begin, end) of each iteration over RAM, by the host's clock"""

@@ -8,20 +8,30 @@
 
 import re
 
-from guestperf.figures import Figures
+from guestperf.figures import Figures, seconds_or_never
 
 from stressvm import table
-from stressvm.measure import MIB
+from stressvm.measure import MIB, Spread
 
-HEADS = ("strategy", "total s", "downtime ms", "sent MiB", "stall ms",
-         "time, % of model", "writers, % of model")
+NAME_HEADS = ("strategy", "total s")
+FORECAST_HEADS = ("forecast s", "error %")
+HEADS = ("downtime ms", "sent MiB", "stall ms", "time, % of model",
+         "writers, % of model")
 DEADLINE_HEADS = ("deadline s", "ready s", "told s")
 VCPU_HEADS = ("worst second %", "lost s")
 RECORD_HEADS = ("vCPU", "penalties", "slept s", "longest ms", "lowest MiB/s")
+VCPU_FORECAST_HEADS = ("vCPU", "forecast to keep %", "kept %")
 
 LEGEND = (
     ("total", "until the guest runs at the destination; never: not within "
               "the time that the scenario allows"),
+    ("forecast", "the total that QEMU told before the migration began, and "
+                 "the same for a guest that dirties a bit less or more; -: "
+                 "this QEMU forecasts nothing, or not this strategy"),
+    ("error", "by how much the forecast is longer than the total, in %. If "
+              "one of them is never, right or wrong: a migration that did "
+              "not end should have been forecast to last longer than anybody "
+              "waited"),
     ("stall", "the longest time for which any vCPU did nothing that was due"),
     ("time, % of model", "how long it should take to how long it took, until "
                          "the switch-over; 100 is as fast as possible at half "
@@ -106,6 +116,23 @@ def vcpu_names(reports):
     return found
 
 
+def forecast_spread(forecast):
+    """Seconds"""
+    if forecast is None:
+        return "-"
+    return table.median_and_range(Spread(*(
+        seconds_or_never(time) for time in (
+            forecast._total_time, forecast._least_time,
+            forecast._most_time))))
+
+
+def forecast_cells(report, figures):
+    error = table.number(figures.forecast_error())
+    if figures._forecast is not None and figures.forecast_error() is None:
+        error = "right" if figures.is_forecast_right() else "wrong"
+    return [forecast_spread(report._forecast), error]
+
+
 def deadline_cells(figures):
     told = table.number(figures._earliest)
     if figures._missed and figures._earliest is None:
@@ -118,17 +145,21 @@ def rows(reports):
     """The table: heads, then a line for each report"""
     vcpus = vcpu_names(reports)
     deadlines = any(report._scenario.deadline() for report in reports)
-    lines = [list(HEADS) + list(DEADLINE_HEADS if deadlines else ()) +
+    forecasts = any(report._forecast is not None for report in reports)
+    lines = [list(NAME_HEADS) + list(FORECAST_HEADS if forecasts else ()) +
+             list(HEADS) + list(DEADLINE_HEADS if deadlines else ()) +
              ["%s %s" % (vcpu, head) for vcpu in vcpus
               for head in VCPU_HEADS]]
     for name, report in zip(names(reports), reports):
         figures = Figures(report)
         if figures._errors:
             name += ", MEMORY DAMAGED"
-        line = [name] + [table.number(value) for value in (
-            figures._total, figures._downtime, round(figures._sent / MIB),
-            figures._stall, figures._time_percent,
-            figures._writers_percent)]
+        line = [name, table.number(figures._total)]
+        if forecasts:
+            line += forecast_cells(report, figures)
+        line += [table.number(value) for value in (
+            figures._downtime, round(figures._sent / MIB), figures._stall,
+            figures._time_percent, figures._writers_percent)]
         if deadlines:
             line += deadline_cells(figures)
         of = {"%d %s" % (i, vcpu._role): vcpu
@@ -139,6 +170,48 @@ def rows(reports):
             line += [table.number(value) for value in values]
         lines.append(line)
     return lines
+
+
+def forecast_rows(report, names):
+    """
+    What each vCPU was to keep while vCPUs are slowed, and kept: heads, then a
+    line for each
+
+    @names: of all vCPUs of the guest
+    """
+    lines = [list(VCPU_FORECAST_HEADS)]
+    shares = {vcpu._index: vcpu._share for vcpu in report._forecast._slowed}
+    kept = [vcpu._slowed for vcpu in Figures(report)._vcpus]
+    for i, name in enumerate(names):
+        lines.append([name, table.number(shares.get(i)),
+                      table.number(kept[i] if i < len(kept) else None)])
+    if None in shares:
+        lines.append(["all together", table.number(shares[None]), "-"])
+    return lines
+
+
+def forecast_text(report):
+    """What was to become of a migration, and what has"""
+    forecast = report._forecast
+    figures = Figures(report)
+    words = ["Forecast with %s: " % forecast._strategy]
+    if forecast._ends:
+        words.append("ends after %s s, downtime %d ms, vCPUs slowed for %s" % (
+            forecast_spread(forecast), forecast._downtime,
+            seconds(forecast._throttled_time)))
+    else:
+        words.append("never ends")
+        if forecast._least_time is not None:
+            words.append(", or after %s" % seconds(forecast._least_time))
+    if forecast._deadline_missed is not None:
+        words.append(", deadline " + (
+            "missed" if forecast._deadline_missed else "met"))
+    if figures._completed:
+        words.append(". It ended after %s, downtime %d ms." % (
+            seconds(1000 * figures._total), figures._downtime))
+    else:
+        words.append(". It did not end.")
+    return "".join(words)
 
 
 def record_rows(record, names):

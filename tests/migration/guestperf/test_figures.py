@@ -11,12 +11,13 @@ import unittest
 
 from guestperf.counters import Counters
 from guestperf.figures import Figures
+from guestperf.forecast import RunForecast
 from guestperf.hardware import Hardware
 from guestperf.model import Model, Writer, model_of, pages_of, writers_of
 from guestperf.progress import Progress, ProgressStats
 from guestperf.report import Report
 from guestperf.scenario import Scenario
-from guestperf.throttle import Throttle
+from guestperf.throttle import Throttle, ThrottleRecord
 from guestperf.timings import Timings
 
 from stressvm.measure import MIB
@@ -55,14 +56,15 @@ def samples(rates, seconds):
 
 def report(rates, history, roles=("writer,mb=4", "reader,mb=4"),
            seconds=14, gaps=(20.0, 5.0), errors=(None, None), record=None,
-           **scenario):
+           forecast=None, **scenario):
     counters = Counters(list(roles), samples(rates, seconds), list(gaps),
                         errors and list(errors))
     return Report(Hardware(2, 1, [], [], [], []),
                   Scenario("test", **scenario), history,
                   Timings([]), Timings([]), Timings([]), "qemu",
                   "localhost", "kernel", "initrd", "unix", 3,
-                  "stress-guest", "kvm", counters, record=record)
+                  "stress-guest", "kvm", counters, record=record,
+                  forecast=forecast)
 
 
 def told(after, missed, earliest=None):
@@ -71,6 +73,18 @@ def told(after, missed, earliest=None):
     there._throttle = Throttle("quota", "first-pass", 100, 5, 0, [],
                                deadline_missed=missed, earliest_time=earliest)
     return there
+
+
+def foretold(*times, strategy="dirty-quota", slowed=(), missed=None):
+    """
+    A forecast, milliseconds
+
+    @times: total, least, most; those that are left out are never
+    """
+    ends = bool(times) and times[0] is not None
+    return RunForecast(strategy, ends, list(slowed), *times,
+                    *[None] * (3 - len(times)),
+                    *((270, 3420) if ends else (None, None)), missed)
 
 
 # Full speed, then a tenth from 4 s to 8 s, and nothing from 8 s to 9 s
@@ -184,6 +198,51 @@ class FiguresTest(unittest.TestCase):
         # It is dirty-quota that keeps to it
         self.assertIsNone(Figures(report(
             [slowed, steady], COMPLETED, dirty_quota_deadline=9))._deadline)
+
+    def test_forecast(self):
+        def figures(forecast, history=COMPLETED):
+            return Figures(report([slowed, steady], history,
+                                  forecast=forecast))
+
+        there = figures(foretold(8000))
+        self.assertEqual((there._forecast, there.is_forecast_right()),
+                         (8, True))
+        self.assertAlmostEqual(there.forecast_error(), -20)
+        there = figures(foretold())
+        self.assertEqual((there._forecast, there.forecast_error(),
+                          there.is_forecast_right()),
+                         (math.inf, None, False))
+        there = figures(None)
+        self.assertEqual((there._forecast, there.forecast_error(),
+                          there.is_forecast_right()), (None, None, None))
+
+    def test_forecast_of_what_does_not_end(self):
+        history = COMPLETED[:-1] + [progress(12, "cancelled", 0, 0, 0)]
+        # Nobody knows what would have come after 12 s
+        for forecast, right in ((foretold(), True), (foretold(15000), True),
+                                (foretold(10000), False), (None, None)):
+            there = Figures(report([slowed, steady], history,
+                                   forecast=forecast))
+            self.assertIsNone(there.forecast_error())
+            self.assertEqual(there.is_forecast_right(), right)
+
+    def test_kept_while_slowed(self):
+        def kept(history=COMPLETED, record=None):
+            return [vcpu._slowed for vcpu in Figures(report(
+                [slowed, steady], history, record=record))._vcpus]
+
+        self.assertEqual(kept(), [None, None])
+        # 4 s of a tenth, 1 s of nothing, 0.7 s at full speed
+        record = ThrottleRecord("quota", [], [], throttled_after=4000)
+        for there, wanted in zip(kept(record=record), (19.3, 100)):
+            self.assertAlmostEqual(there, wanted, delta=1)
+        self.assertEqual(kept(record=ThrottleRecord("quota", [], [])),
+                         [None, None])
+        # auto-converge has no record
+        history = list(COMPLETED)
+        history.insert(3, progress(5, iterations=2))
+        history[3]._throttle_pcent = 20
+        self.assertAlmostEqual(kept(history)[0], 21.3, delta=1)
 
     def test_iterations(self):
         figures = Figures(report([slowed, steady], COMPLETED))
