@@ -11,6 +11,8 @@ From series to plotly's figures. They are as wide as the page and have no
 background, so that they fit any, and the page sets the colour of the text.
 """
 
+import math
+
 from plotly import graph_objs as go
 from plotly.subplots import make_subplots
 
@@ -37,6 +39,9 @@ DEADLINE_COLOR = "#dc2626"
 # What a deadline may be later than the end of the migration, in parts of that,
 # to be drawn; one that is hours away would leave the migration no room
 FAR = 1
+
+# Of a run's charts, where there is one
+FORECAST_ROW = 5
 
 ROW_PIXELS = 150
 # For the title, the legend and the axis
@@ -123,12 +128,50 @@ def add_moments(figure, series):
                                     mode="lines", line=style), row=1, col=1)
 
 
+def add_forecasts(figure, series, times, told):
+    """
+    How the forecast settles while the migration runs, in the last chart
+
+    @times: when it was told
+    @told: RunForecast at each of them
+    """
+    traces = []
+    for name, attribute, dash in (("forecast", "_total_time", "solid"),
+                                  ("least", "_least_time", "dot"),
+                                  ("most", "_most_time", "dot")):
+        values = [getattr(forecast, attribute) for forecast in told]
+        traces.append(line(
+            (times, [None if value is None else value / 1000
+                     for value in values]), name, 6, dash, unit="s"))
+    for name, value, dash in (
+            ("forecast before it began", series.forecast_before(), "dash"),
+            ("what it took", series.total(), "solid")):
+        if value is not None and value < math.inf:
+            traces.append(line(([0, series.end()], [value] * 2), name, 0,
+                               dash, unit="s", tint=NEUTRAL))
+    never = [time for time, forecast in zip(times, told)
+             if not forecast._ends]
+    if never:
+        # Where the line has a gap
+        traces.append(go.Scatter(
+            x=[round(time, 2) for time in never], y=[0] * len(never),
+            name="forecast never to end", mode="markers",
+            hovertemplate="never", marker={
+                "symbol": "x", "size": 6, "color": DEADLINE_COLOR}))
+    for trace in traces:
+        figure.add_trace(trace, row=FORECAST_ROW, col=1)
+
+
 def timeline(series):
     """One migration: what it did, and what that did to the guest"""
-    figure = panels(["Throughput of each vCPU, % of before",
-                     "Dirty page rate and budget, MiB/s",
-                     "Penalty, % of the time",
-                     "Memory still to be sent, MiB"])
+    times, told = series.forecasts()
+    titles = ["Throughput of each vCPU, % of before",
+              "Dirty page rate and budget, MiB/s",
+              "Penalty, % of the time",
+              "Memory still to be sent, MiB"]
+    if told:
+        titles.append("Forecast of the whole time, s")
+    figure = panels(titles)
     names = series.vcpu_names()
     for i, points in enumerate(series.throughput()):
         figure.add_trace(line(points, names[i], i, unit="%"), row=1, col=1)
@@ -157,6 +200,8 @@ def timeline(series):
 
     figure.add_trace(line(series.remaining(), "still to be sent", 6,
                           unit="MiB"), row=4, col=1)
+    if told:
+        add_forecasts(figure, series, times, told)
     add_phases(figure, series)
     add_moments(figure, series)
     return figure

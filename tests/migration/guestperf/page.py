@@ -132,6 +132,12 @@ def chart(figure):
                 "modeBarButtonsToRemove": ["lasso2d", "select2d"]})
 
 
+def is_bad(cell):
+    """What is to stand out"""
+    return (cell in ("never", "wrong") or cell.startswith("never [") or
+            "DAMAGED" in cell)
+
+
 def table(lines):
     heads = [html.escape(head) for head in lines[0]]
     pieces = ['<table class="summary"><thead><tr>']
@@ -140,7 +146,7 @@ def table(lines):
     for line in lines[1:]:
         pieces.append("<tr>")
         for head, cell in zip(heads, line):
-            bad = ' class="bad"' if cell == "never" or "DAMAGED" in cell else ""
+            bad = ' class="bad"' if is_bad(cell) else ""
             pieces.append('<td data-head="%s"><span%s>%s</span></td>' % (
                 head, bad, html.escape(cell)))
         pieces.append("</tr>")
@@ -152,6 +158,15 @@ def legend():
     return "<dl>%s</dl>" % "".join(
         "<dt>%s</dt><dd>%s.</dd>" % tuple(map(html.escape, entry))
         for entry in summary.LEGEND)
+
+
+def forecast(report, names):
+    """What was to become of it, if that was forecast"""
+    if report._forecast is None:
+        return ""
+    return '<p class="forecast">%s</p>%s' % (
+        html.escape(summary.forecast_text(report)),
+        table(summary.forecast_rows(report, names)))
 
 
 def record(report, names):
@@ -176,9 +191,10 @@ def of_group(group, is_open):
                                       chart(charts.together(named))))
     pieces.append('<div class="runs">')
     for report, (name, series) in zip(group._reports, named):
-        pieces.append("<details%s><summary>%s</summary>%s%s</details>" % (
+        pieces.append("<details%s><summary>%s</summary>%s%s%s</details>" % (
             " open" if is_open else "", html.escape(name),
             chart(charts.timeline(series)),
+            forecast(report, series.vcpu_names()),
             record(report, series.vcpu_names())))
     pieces.append("</div>")
     return "\n".join(pieces)

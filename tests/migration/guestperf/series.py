@@ -131,6 +131,18 @@ class Series(object):
             lambda progress: progress._ram._remaining_bytes / MIB
             if progress._ram._total_bytes else None)
 
+    def forecasts(self):
+        """RunForecast at each time while it ran"""
+        return self._throttle(lambda throttle: throttle._forecast)
+
+    def forecast_before(self):
+        """Seconds, infinite for never; None if there was none"""
+        return self._figures._forecast
+
+    def total(self):
+        """Seconds, infinite for never"""
+        return self._figures._total
+
     def _vcpu_series(self, value):
         indices = sorted({
             vcpu._index for progress in self._report._progress_history

@@ -15,10 +15,11 @@ import tempfile
 import unittest
 
 from guestperf import summary
+from guestperf.forecast import VcpuForecast
 from guestperf.series import Series
 from guestperf.shell import PlotShell
 from guestperf.test_figures import (
-    COMPLETED, progress, report, slowed, steady, told)
+    COMPLETED, foretold, progress, report, slowed, steady, told)
 from guestperf.throttle import (
     Throttle, ThrottleChange, ThrottleRecord, VcpuRecord, VcpuThrottle)
 
@@ -57,6 +58,22 @@ RECORD = ThrottleRecord("quota", [
      VcpuRecord(2, 10, 1, 10, 1.5)], "dirty-ring", 352)
 
 
+def with_forecasts(name, *forecasts, before=None):
+    """
+    A run of which something else was told each second while it went on
+
+    @before: RunForecast, None for none
+    """
+    there = named(name, [progress(0.1)] + [
+        throttled(1 + i, "first-pass", 80, forecast=forecast)
+        for i, forecast in enumerate(forecasts)] + [COMPLETED[-1]])
+    there._forecast = before
+    return there
+
+
+NEVER_ENDED = COMPLETED[:-1] + [progress(12, "cancelled", 0, 0, 0)]
+
+
 def with_deadline(name, deadline, history=COMPLETED):
     return named(name, history, dirty_quota=True,
                  dirty_quota_deadline=deadline)
@@ -84,8 +101,8 @@ class SummaryTest(unittest.TestCase):
             self.assertEqual(summary.names(reports), wanted)
 
     def test_rows(self):
-        lines = summary.rows([named("try-one"), named(
-            "try-two", COMPLETED[:-1] + [progress(12, "cancelled", 0, 0, 0)])])
+        lines = summary.rows([named("try-one"),
+                              named("try-two", NEVER_ENDED)])
         self.assertEqual({len(line) for line in lines}, {len(lines[0])})
         cells = dict(zip(lines[0], lines[1]))
         self.assertEqual((cells["strategy"], cells["total s"],
@@ -112,6 +129,64 @@ class SummaryTest(unittest.TestCase):
 
     def test_no_deadline(self):
         self.assertNotIn("deadline s", summary.rows([named("one")])[0])
+
+    def test_forecast(self):
+        lines = summary.rows([
+            named("a-none", forecast=foretold()),
+            named("a-all", NEVER_ENDED, forecast=foretold()),
+            named("a-long", NEVER_ENDED, forecast=foretold(8000, 7200)),
+            named("a-quota", forecast=foretold(8000, 7200, 8800)),
+            named("a-old")])
+        self.assertEqual({len(line) for line in lines}, {len(lines[0])})
+        self.assertEqual(
+            [line[1:4] for line in lines],
+            [["total s", "forecast s", "error %"],
+             ["10.0", "never", "wrong"],
+             ["never", "never", "right"],
+             ["never", "8.00 [7.20 .. never]", "wrong"],
+             ["10.0", "8.00 [7.20 .. 8.80]", "-20.0"],
+             ["10.0", "-", "-"]])
+
+    def test_no_forecast(self):
+        self.assertNotIn("forecast s", summary.rows([named("one")])[0])
+
+    def test_forecast_in_words(self):
+        for wanted, there in (
+                ("Forecast with dirty-quota: ends after 8.00 [7.20 .. 8.80] "
+                 "s, downtime 270 ms, vCPUs slowed for 3.42 s. It ended "
+                 "after 10.00 s, downtime 300 ms.",
+                 named("one", forecast=foretold(8000, 7200, 8800))),
+                ("Forecast with dirty-quota-deadline: ends after 8.00 "
+                 "[7.20 .. 8.80] s, downtime 270 ms, vCPUs slowed for "
+                 "3.42 s, deadline missed. It did not end.",
+                 named("one", NEVER_ENDED, forecast=foretold(
+                     8000, 7200, 8800, strategy="dirty-quota-deadline",
+                     missed=True))),
+                ("Forecast with none: never ends. It did not end.",
+                 named("one", NEVER_ENDED,
+                       forecast=foretold(strategy="none"))),
+                ("Forecast with none: never ends, or after 9.10 s. It did "
+                 "not end.",
+                 named("one", NEVER_ENDED,
+                       forecast=foretold(None, 9100, strategy="none")))):
+            self.assertEqual(summary.forecast_text(there), wanted)
+
+    def test_what_vcpus_were_to_keep(self):
+        def rows(*slowed_vcpus):
+            return summary.forecast_rows(
+                named("one", record=RECORD,
+                      forecast=foretold(8000, slowed=slowed_vcpus)),
+                ["0 writer", "1 reader"])[1:]
+
+        (_, _, kept), reader = rows(VcpuForecast(25.6, 0))
+        # From 0.35 s to 9.7 s
+        self.assertAlmostEqual(float(kept), 51, delta=1)
+        self.assertEqual(reader[:2], ["1 reader", "-"])
+        self.assertAlmostEqual(float(reader[2]), 100, delta=1)
+        self.assertEqual(rows(VcpuForecast(25.6, 0))[0][:2],
+                         ["0 writer", "25.6"])
+        self.assertEqual(rows(VcpuForecast(50.5))[2],
+                         ["all together", "50.5", "-"])
 
     def test_record(self):
         self.assertEqual(
@@ -180,6 +255,14 @@ class SeriesTest(unittest.TestCase):
                          [(0, [80, 40, 20]), (1, [1, 1, 1])])
         self.assertEqual(series.penalties()[0][1][1], [40, 20, 10])
 
+    def test_forecasts(self):
+        first, last = foretold(8000), foretold(9000)
+        times, told_then = Series(with_forecasts(
+            "one", first, None, last)).forecasts()
+        self.assertEqual([round(time) for time in times], [1, 3])
+        self.assertEqual(told_then, [first, last])
+        self.assertEqual(Series(named("one")).forecasts(), ([], []))
+
     def test_without_throttle(self):
         series = Series(named("one"))
         self.assertEqual(series.vcpu_dirty_rates(), [])
@@ -215,6 +298,41 @@ class ChartsTest(unittest.TestCase):
     def test_far_deadline_leaves_the_migration_its_room(self):
         self.assertIn(20, self.lines(with_deadline("one", 20)))
         self.assertNotIn(21, self.lines(with_deadline("one", 21)))
+
+    @staticmethod
+    def forecasts(there):
+        """The lines of the chart that only a forecast has"""
+        return {trace.name: trace
+                for trace in charts.timeline(Series(there)).data
+                if trace.yaxis == "y5"}
+
+    def test_forecasts(self):
+        lines = self.forecasts(with_forecasts(
+            "one", foretold(8000, 7000, 9000), foretold(9500, 9000),
+            before=foretold(8800)))
+        for name, wanted in (("forecast", (8, 9.5)), ("least", (7, 9)),
+                             ("most", (9, None)),
+                             ("forecast before it began", (8.8, 8.8)),
+                             ("what it took", (10, 10))):
+            self.assertEqual(lines[name].y, wanted, name)
+        self.assertEqual(lines["forecast"].x, (1, 2))
+        self.assertNotIn("forecast never to end", lines)
+
+    def test_never_in_a_chart(self):
+        there = with_forecasts("one", foretold(), foretold(9000),
+                               before=foretold())
+        there._progress_history[-1] = progress(12, "cancelled", 0, 0, 0)
+        lines = self.forecasts(there)
+        self.assertEqual(set(lines), {"forecast", "least", "most",
+                                      "forecast never to end"})
+        self.assertEqual(lines["forecast"].y, (None, 9))
+        self.assertEqual(lines["forecast never to end"].x, (1,))
+
+    def test_no_forecast_no_chart(self):
+        self.assertEqual([len(charts.timeline(Series(there)).layout.annotations)
+                          for there in (named("one", THROTTLED),
+                                        with_forecasts("two", foretold()))],
+                         [4, 5])
 
     def test_together(self):
         def figure(*reports):
@@ -253,6 +371,18 @@ class PageTest(unittest.TestCase):
                       'data-head="vCPU"><span>0 writer<'):
             self.assertIn(words, text)
 
+    def test_forecast(self):
+        there = with_forecasts("one", foretold(9000), before=foretold(
+            8000, 7200, 8800, slowed=[VcpuForecast(25.6, 0)]))
+        text = page.comparison([there, named("two")])
+        self.assertEqual(text.count('class="forecast"'), 1)
+        for words in ('data-head="forecast s"><span>8.00 [7.20 .. 8.80]<',
+                      'data-head="error %"><span>-20.0<',
+                      "Forecast with dirty-quota: ends after",
+                      'data-head="forecast to keep %"><span>25.6<',
+                      "Forecast of the whole time"):
+            self.assertIn(words, text)
+
     def test_needs_nothing_from_elsewhere(self):
         text = page.comparison([named("one")])
         self.assertIsNone(re.search(
@@ -264,8 +394,12 @@ class PageTest(unittest.TestCase):
         self.assertNotIn("<b>one", text)
 
     def test_damage_and_never_stand_out(self):
-        self.assertIn('class="bad">never<',
-                      page.table([["a"], ["never"]]))
+        for bad in ("never", "wrong", "never [9.10 .. never]",
+                    "one, MEMORY DAMAGED"):
+            self.assertIn('class="bad">%s<' % bad,
+                          page.table([["a"], [bad]]))
+        for good in "right", "8.00 [7.20 .. never]", "nevertheless":
+            self.assertNotIn("bad", page.table([["a"], [good]]))
 
 
 @unittest.skipIf(page is None, "no python3-plotly")
@@ -301,9 +435,10 @@ class PlotShellTest(unittest.TestCase):
         text = self.run_shell("--text")
         self.assertLess(text.index("a9"), text.index("a10"))
 
-    def test_before_there_were_deadlines_and_records(self):
+    def test_before_there_were_deadlines_records_and_forecasts(self):
         data = named("old").serialize()
-        del data["record"]
+        for name in "record", "forecast":
+            del data[name]
         del data["scenario"]["dirty_quota_deadline"]
         with open(os.path.join(self.directory, "one.json"), "w") as fh:
             json.dump(data, fh)

@@ -76,6 +76,11 @@ class SimSeries:
         """A timeline tells of none"""
         return None
 
+    @staticmethod
+    def forecasts() -> tuple[list[float], list[object]]:
+        """No more than of a deadline"""
+        return [], []
+
     def first_pass_end(self) -> float | None:
         """When there was more to send again, None for never"""
         return next((line.time for before, line in self._steps(self._lines)
