@@ -220,6 +220,34 @@ class KvmTest(ComparisonTest):
         for name in "none", "auto-converge":
             self.assertIsNone(self.reports[name]._record, name)
 
+    def test_forecast(self):
+        """QEMU told what would become of what it makes forecasts of"""
+        told = {name: report._forecast
+                for name, report in self.reports.items()}
+        self.assertEqual(
+            {name: forecast and forecast._strategy
+             for name, forecast in told.items()},
+            {"auto-converge": "auto-converge", "dirty-limit": None,
+             "dirty-quota": "dirty-quota",
+             "dirty-quota-auto-converge": "dirty-quota",
+             "dirty-quota-deadline": "dirty-quota-deadline", "none": "none",
+             "post-copy": None})
+        # How much the writer dirties on a busy machine nobody knows
+        for name in "dirty-quota", "dirty-quota-deadline":
+            self.assertTrue(told[name]._ends, name)
+            for vcpu in told[name]._slowed:
+                self.assertEqual(vcpu._index, 0, name)
+            self.assertIsNotNone(told[name]._least_time, name)
+        self.assertIsNotNone(told["dirty-quota-deadline"]._deadline_missed)
+
+    def test_forecast_while_it_runs(self):
+        for name in "dirty-quota", "dirty-quota-deadline":
+            history = self.reports[name]._progress_history
+            self.assertEqual(
+                {progress._throttle._forecast._strategy
+                 for progress in history if progress._throttle is not None and
+                 progress._throttle._forecast is not None}, {name})
+
     def test_page(self):
         self.check_page()
 
@@ -252,6 +280,11 @@ class TcgTest(ComparisonTest):
 
     def test_figures(self):
         self.check_figures()
+
+    def test_forecast(self):
+        """What all vCPUs dirty together is known here, too"""
+        self.assertEqual(self.reports["auto-converge"]._forecast._strategy,
+                         "auto-converge")
 
     def test_page(self):
         self.check_page()
