@@ -76,9 +76,9 @@ class LinuxTest(unittest.TestCase):
                 file.truncate(DISK_MB << 20)
 
             vm = stack.enter_context(LinuxVM(binary, disk, cls.ring)).boot()
-            path = vm.command("query-cpus-fast")[0]["qom-path"]
+            path = vm.cmd("query-cpus-fast")[0]["qom-path"]
             cls.features = {
-                name: vm.command("qom-get", path=path, property=name)
+                name: vm.cmd("qom-get", path=path, property=name)
                 for name in FEATURES}
             vm.wait_rounds(1)
             for trip in cls.trips:

@@ -202,10 +202,10 @@ class Forecast(Converge):
                strategy: Strategy) -> dict[str, Any]:
         """The forecast for @strategy"""
         vm = run.src
-        vm.command("calc-dirty-rate", calc_time=self.MEASURE_SECONDS,
-                   mode="dirty-ring" if testbed.ring else "dirty-bitmap")
+        vm.cmd("calc-dirty-rate", calc_time=self.MEASURE_SECONDS,
+               mode="dirty-ring" if testbed.ring else "dirty-bitmap")
         wait_until("a measurement", 2 * self.MEASURE_SECONDS, lambda:
-                   vm.command("query-dirty-rate")["status"] == "measured")
+                   vm.cmd("query-dirty-rate")["status"] == "measured")
         arguments = {"bandwidth": int(testbed.link)}
         deadline = strategy.parameters.get("dirty_quota_deadline")
         if deadline:
@@ -216,7 +216,7 @@ class Forecast(Converge):
             if name == "max_cpu_throttle"})
         name = self._NAMES.get(strategy.name, "dirty-quota-deadline"
                                if deadline else "dirty-quota")
-        report = vm.command("query-dirty-forecast", **arguments)
+        report = vm.cmd("query-dirty-forecast", **arguments)
         found, = [f for f in report["forecasts"] if f["strategy"] == name]
         return found
 
@@ -420,9 +420,9 @@ class Stop:
             for _ in range(self.TIMES):
                 time.sleep(self.BETWEEN_SECONDS)
                 begin = time.monotonic()
-                run.src.command("stop")
+                run.src.cmd("stop")
                 took.append((time.monotonic() - begin) * 1000)
-                run.src.command("cont")
+                run.src.cmd("cont")
             run.migration.cancel()
             return {"stop ms": sorted(took)[len(took) // 2],
                     "longest stop ms": max(took)}

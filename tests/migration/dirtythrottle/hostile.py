@@ -122,8 +122,8 @@ class Hostile:
             migration = self._throttled(vm, testbed, strategy)
             for _ in range(self.STOPS):
                 self._change(vm)
-                stops.append(self._timed(vm, lambda: vm.command("stop")))
-                vm.command("cont")
+                stops.append(self._timed(vm, lambda: vm.cmd("stop")))
+                vm.cmd("cont")
             for i in range(self.CANCELS):
                 if i:
                     migration = self._throttled(vm, testbed, strategy)
@@ -182,7 +182,7 @@ class Hostile:
 
     @staticmethod
     def _quit(vm: StressVM) -> None:
-        vm.command("quit")
+        vm.cmd("quit")
         wait_until("quit", _PATIENCE_SECONDS, lambda: not vm.is_running(),
                    _POLL_SECONDS)
 

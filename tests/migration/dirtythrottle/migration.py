@@ -54,7 +54,7 @@ class Migration:
     def start(self) -> "Migration":
         if self.dst is not None:
             self._uri = self.dst.listen()
-        self.src.command("migrate", uri=self._uri)
+        self.src.cmd("migrate", uri=self._uri)
         return self
 
     def poll(self) -> Poll:
@@ -93,7 +93,7 @@ class Migration:
     def cancel(self, seconds: float = 20) -> float:
         """Cancel it, and wait; how long that took"""
         begin = time.monotonic()
-        self.src.command("migrate_cancel")
+        self.src.cmd("migrate_cancel")
         while self.poll().status not in ENDED:
             if time.monotonic() > begin + seconds:
                 raise TimeLimit("not cancelled within %d s" % seconds)
@@ -109,5 +109,5 @@ class Migration:
         The status tells that it is completed a little before that.
         """
         if self.timeline.polls[-1].status == "completed":
-            wait_until("postmigrate", SETTLED_SECONDS, lambda: self.src.command(
+            wait_until("postmigrate", SETTLED_SECONDS, lambda: self.src.cmd(
                 "query-status")["status"] == "postmigrate")

@@ -165,7 +165,7 @@ class Full:
         deadline = time.monotonic() + self.SECONDS
         commands = 0
         while time.monotonic() < deadline:
-            vm.command("human-monitor-command", command_line="info mtree -f")
+            vm.cmd("human-monitor-command", command_line="info mtree -f")
             commands += 1
         return commands
 

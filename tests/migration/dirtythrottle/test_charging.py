@@ -72,8 +72,8 @@ class ChargingTest(QuotaTest):
         vm = super().source(roles, **options)
         # A guest's driver does this
         for (size, port), value in self.MODE:
-            vm.command("human-monitor-command",
-                       command_line="o/%s 0x%x 0x%x" % (size, port, value))
+            vm.cmd("human-monitor-command",
+                   command_line="o/%s 0x%x 0x%x" % (size, port, value))
         return vm
 
     def traced(self, words: str) -> int:
@@ -88,7 +88,7 @@ class ChargingTest(QuotaTest):
         deadline = time.monotonic() + seconds
         count = 0
         while time.monotonic() < deadline:
-            vm.command("screendump", filename=self.picture)
+            vm.cmd("screendump", filename=self.picture)
             each()
             count += 1
             time.sleep(REFRESH_SECONDS)
@@ -172,10 +172,10 @@ class ChargingInMigrationTest(ChargingTest):
 
         def measured() -> bool:
             rates.append(self.charged(migration))
-            return src.command("query-dirty-rate")["status"] == "measured"
+            return src.cmd("query-dirty-rate")["status"] == "measured"
 
         for _ in range(WATCH_SECONDS):
-            src.command("calc-dirty-rate", calc_time=1, mode="dirty-ring")
+            src.cmd("calc-dirty-rate", calc_time=1, mode="dirty-ring")
             wait_until("dirty rate", EVENTUALLY, measured)
         self.assertLess(max(rates), 1)
 

@@ -65,9 +65,9 @@ class CommandTest(ThrottleTest):
             # Anywhere in a penalty
             time.sleep(0.03 * i)
             begin = time.monotonic()
-            src.command("stop")
+            src.cmd("stop")
             self.assertLess(time.monotonic() - begin, INTERRUPTED_SECONDS)
-            src.command("cont")
+            src.cmd("cont")
         self.wait_slow(src, full)
 
     def test_cancel_in_a_penalty(self) -> None:
@@ -79,7 +79,7 @@ class CommandTest(ThrottleTest):
 
     def test_quit_in_a_penalty(self) -> None:
         src, _ = self.limited()
-        src.command("quit")
+        src.cmd("quit")
         wait_until("quit", SOON, lambda: not src.is_running())
         self.assertEqual(src.exitcode(), 0)
 
@@ -178,7 +178,7 @@ class CommandTest(ThrottleTest):
     def test_reset(self) -> None:
         src, full = self.limited()
         src.guest.expect_boot()
-        src.command("system_reset")
+        src.cmd("system_reset")
         src.guest.wait_up(SOON)
         src.unlimit()
         src.guest.wait_filled(EVENTUALLY)
@@ -188,11 +188,11 @@ class CommandTest(ThrottleTest):
     def test_vcpu_plugged_in(self) -> None:
         src, full = self.limited(roles=(WRITER,), smp="1,maxcpus=2")
         free = next(slot for slot in
-                    src.command("query-hotpluggable-cpus")
+                    src.cmd("query-hotpluggable-cpus")
                     if "qom-path" not in slot)
-        src.command("device_add", id="late", driver=free["type"],
-                    **free["props"])
-        self.assertEqual(len(src.command("query-cpus-fast")), 2)
+        src.cmd("device_add", id="late", driver=free["type"],
+                **free["props"])
+        self.assertEqual(len(src.cmd("query-cpus-fast")), 2)
         src.limit(2)
         self.check_limits(src, {0: 2, 1: 2})
         src.unlimit()
@@ -211,25 +211,25 @@ class SnapshotTest(ThrottleTest):
 
         def created(node: str, options: dict) -> None:
             job = "create-" + node
-            src.command("blockdev-create", job_id=job, options=options)
+            src.cmd("blockdev-create", job_id=job, options=options)
             self.finish(src, job)
 
         created("file", {"driver": "file", "filename": path, "size": 0})
-        src.command("blockdev-add", driver="file", node_name="file",
-                    filename=path)
+        src.cmd("blockdev-add", driver="file", node_name="file",
+                filename=path)
         created("disk", {"driver": "qcow2", "file": "file", "size": size})
-        src.command("blockdev-add", driver="qcow2", node_name="disk",
-                    file="file")
+        src.cmd("blockdev-add", driver="qcow2", node_name="disk",
+                file="file")
 
     def finish(self, src: StressVM, job: str) -> None:
         def concluded() -> dict | None:
-            return next((entry for entry in src.command("query-jobs")
+            return next((entry for entry in src.cmd("query-jobs")
                          if entry["id"] == job and
                          entry["status"] == "concluded"), None)
 
         entry = wait_until(job, EVENTUALLY, concluded)
         self.assertNotIn("error", entry)
-        src.command("job-dismiss", id=job)
+        src.cmd("job-dismiss", id=job)
 
     def test_save_and_load(self) -> None:
         src = self.source(self.SMALL)
@@ -241,14 +241,14 @@ class SnapshotTest(ThrottleTest):
         src.set_capabilities("dirty-limit", "auto-converge")
         where = {"tag": "now", "vmstate": "disk", "devices": ["disk"]}
 
-        src.command("snapshot-save", job_id="save", **where)
+        src.cmd("snapshot-save", job_id="save", **where)
         self.finish(src, "save")
         self.check_limits(src, {0: 1})
         self.wait_slow(src, full)
 
-        src.command("snapshot-load", job_id="load", **where)
+        src.cmd("snapshot-load", job_id="load", **where)
         self.finish(src, "load")
-        src.command("cont")
+        src.cmd("cont")
         self.check_limits(src, {0: 1})
         self.wait_slow(src, full)
 

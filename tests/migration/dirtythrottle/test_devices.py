@@ -115,11 +115,11 @@ class BalloonTest(DevicesTest):
 
     @staticmethod
     def size(vm: StressVM) -> int:
-        return vm.command("query-balloon")["actual"] // MIB
+        return vm.cmd("query-balloon")["actual"] // MIB
 
     @staticmethod
     def resize(vm: StressVM, megabytes: int) -> None:
-        vm.command("balloon", value=megabytes * MIB)
+        vm.cmd("balloon", value=megabytes * MIB)
 
     def test_balloon(self) -> None:
         src, dst = self.pair((BALLOON, WRITER, READER),
@@ -152,11 +152,11 @@ class MemoryHotplugTest(DevicesTest):
     MORE = ("-m", "%dM,slots=2,maxmem=1G" % RAM_MB)
 
     def plug(self, vm: StressVM, number: int) -> None:
-        vm.command("object-add", id="ram%d" % number, size=self.DIMM_MIB * MIB,
-                   **{"qom-type": "memory-backend-ram"})
-        vm.command("device_add", driver="pc-dimm", id="dimm%d" % number,
-                   memdev="ram%d" % number)
-        self.assertEqual(len(vm.command("query-memory-devices")), number + 1)
+        vm.cmd("object-add", id="ram%d" % number, size=self.DIMM_MIB * MIB,
+               **{"qom-type": "memory-backend-ram"})
+        vm.cmd("device_add", driver="pc-dimm", id="dimm%d" % number,
+               memdev="ram%d" % number)
+        self.assertEqual(len(vm.cmd("query-memory-devices")), number + 1)
 
     def dimm_args(self, number: int) -> tuple[str, ...]:
         """The same on the command line"""

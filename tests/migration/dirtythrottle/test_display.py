@@ -90,7 +90,7 @@ class DisplayTest(ThrottleTest):
     def test_screendumps_charge_nothing(self) -> None:
         src = self.source((HOT, READER), display="bochs-display")
         file = os.path.join(self.directory(), "screen.ppm")
-        self.check_charged_once(src, lambda poll: src.command(
+        self.check_charged_once(src, lambda poll: src.cmd(
             "screendump", filename=file))
         self.assertGreater(os.path.getsize(file), 0)
 

@@ -171,8 +171,8 @@ class LimitTest(FaultsTest):
         time.sleep(2)
         before = vm.guest.vcpu(0)
         for _ in range(HELD_SECONDS):
-            vm.command("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
-            wait_until("a measurement", EVENTUALLY, lambda: vm.command(
+            vm.cmd("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
+            wait_until("a measurement", EVENTUALLY, lambda: vm.cmd(
                 "query-dirty-rate")["status"] == "measured")
         rate = mb(vm.guest.vcpu(0).rate_since(before))
         self.assertLess(rate, 10 * (1 + TOLERANCE))

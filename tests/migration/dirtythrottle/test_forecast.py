@@ -32,22 +32,22 @@ FAST_LINK = 2000
 class ForecastTest(test_quota.QuotaTest):
 
     def measure(self, vm: StressVM, mode: str | None = None) -> None:
-        vm.command("calc-dirty-rate", calc_time=MEASURE_SECONDS,
-                   mode=mode or ("dirty-ring" if self.ring else
-                                 "dirty-bitmap"))
+        vm.cmd("calc-dirty-rate", calc_time=MEASURE_SECONDS,
+               mode=mode or ("dirty-ring" if self.ring else
+                             "dirty-bitmap"))
 
     def measured(self, vm: StressVM, mode: str | None = None) -> None:
         self.measure(vm, mode)
         # Whoever measures again at once does so while vCPUs are still watched
         wait_until("a measurement", SOON, lambda:
-                   vm.command("query-dirty-rate")["status"] == "measured",
+                   vm.cmd("query-dirty-rate")["status"] == "measured",
                    interval=0)
 
     @staticmethod
     def report(vm: StressVM, bandwidth: int = SLOW_LINK,
                **arguments: int) -> dict[str, Any]:
-        return vm.command("query-dirty-forecast", bandwidth=bandwidth,
-                          **arguments)
+        return vm.cmd("query-dirty-forecast", bandwidth=bandwidth,
+                      **arguments)
 
     @staticmethod
     def forecasts(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -115,7 +115,7 @@ class ForecastTest(test_quota.QuotaTest):
         for _ in range(3):
             self.measured(vm)
             self.check_told_apart(self.report(vm))
-        vm.command("stop")
+        vm.cmd("stop")
         self.measured(vm)
         self.assertEqual({d["write-set"] for d in self.report(vm)["demands"]},
                          {0})
@@ -130,7 +130,7 @@ class ForecastTest(test_quota.QuotaTest):
         self.measure(vm)
         vm.limit(5)
         wait_until("a measurement", SOON, lambda:
-                   vm.command("query-dirty-rate")["status"] == "measured")
+                   vm.cmd("query-dirty-rate")["status"] == "measured")
         self.assertEqual(len(self.report(vm)["demands"]), 1)
         vm.unlimit()
         self.measured(vm)
@@ -166,7 +166,7 @@ class ForecastTest(test_quota.QuotaTest):
         self.measure(vm)
         vm.plug_memory()
         wait_until("a measurement", SOON, lambda:
-                   vm.command("query-dirty-rate")["status"] == "measured")
+                   vm.cmd("query-dirty-rate")["status"] == "measured")
         self.assertEqual(len(self.report(vm)["demands"]), 2)
 
 

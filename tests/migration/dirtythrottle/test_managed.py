@@ -47,13 +47,13 @@ class ManagedTest(ShimTest):
     shim_source = "faults-shim.c"
 
     def set_known(self, vm: StressVM, known: dict[str, bool]) -> None:
-        vm.command("migrate-set-capabilities", capabilities=[
+        vm.cmd("migrate-set-capabilities", capabilities=[
             {"capability": name, "state": state}
             for name, state in known.items()])
 
     def get_known(self, vm: StressVM) -> dict[str, bool]:
         return {entry["capability"]: entry["state"]
-                for entry in vm.command("query-migrate-capabilities")
+                for entry in vm.cmd("query-migrate-capabilities")
                 if entry["capability"] in KNOWN}
 
     def migrate(self, src: StressVM, dst: StressVM) -> list[Poll]:
@@ -161,7 +161,7 @@ class ManagedTest(ShimTest):
         self.wait_slow(src, full)
         src.unlimit()
         self.check_unlimited(src, full)
-        src.command("quit")
+        src.cmd("quit")
         wait_until("quit", SOON, lambda: not src.is_running())
         self.assertEqual(src.exitcode(), 0)
 

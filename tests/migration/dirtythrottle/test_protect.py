@@ -138,7 +138,7 @@ class ProtectTest(ShimTest):
         vm = self.source((FLOOD,), ring=FIRMWARE_RING)
         vm.limit(NO_LIMIT)
         vm.guest.expect_boot()
-        vm.command("system_reset")
+        vm.cmd("system_reset")
         vm.guest.wait_up(SOON)
         vm.guest.wait_filled(SOON)
         self.check_memory(vm)

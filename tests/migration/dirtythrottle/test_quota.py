@@ -207,8 +207,8 @@ class DeadlineTest(QuotaTest):
         info = self.wait_phase(migration, "throttling")
         self.assertTrue(info["deadline-missed"])
         self.assertGreater(info["earliest-time"], 1000)
-        said = src.command("human-monitor-command",
-                           command_line="info migrate")
+        said = src.cmd("human-monitor-command",
+                       command_line="info migrate")
         self.assertIn("dirty throttle deadline: cannot be met", said)
         wait_until("a penalty", SOON, lambda: self.throttle(migration)
                    ["vcpus"][0]["penalties"])
@@ -261,7 +261,7 @@ class RecordTest(QuotaTest):
     """What is told when it is over"""
 
     def record(self, src: StressVM) -> dict[str, Any]:
-        info = src.command("query-migrate")
+        info = src.cmd("query-migrate")
         self.assertNotIn("dirty-throttle", info)
         return info["dirty-throttle-record"]
 
@@ -286,13 +286,13 @@ class RecordTest(QuotaTest):
     def test_completed(self) -> None:
         src = self.source((WRITER, READER))
         dst = self.destination(src)
-        self.assertNotIn("dirty-throttle-record", src.command("query-migrate"))
+        self.assertNotIn("dirty-throttle-record", src.cmd("query-migrate"))
         migration = self.start(src, dst, link=self.LINK, downtime=100)
         self.assertNotIn("dirty-throttle-record", migration.poll().info)
         migration.wait("completed", EVENTUALLY)
         self.check_record(self.record(src))
-        said = src.command("human-monitor-command",
-                           command_line="info migrate")
+        said = src.cmd("human-monitor-command",
+                       command_line="info migrate")
         self.assertIn("dirty throttle: quota, over, throttled after", said)
         self.assertIn(" ms: throttling\r\n", said)
         self.assertIn("vcpu[0]: penalties ", said)
@@ -317,7 +317,7 @@ class RecordTest(QuotaTest):
         src.set_capabilities("dirty-quota", state=False)
         migration = Migration(src, None, 4, 1, [], {}).start()
         migration.cancel()
-        self.assertNotIn("dirty-throttle-record", src.command("query-migrate"))
+        self.assertNotIn("dirty-throttle-record", src.cmd("query-migrate"))
 
 
 class ConvergeTest(QuotaTest):
@@ -435,8 +435,8 @@ class BudgetTest(QuotaTest):
         src = self.source()
         migration = self.start_lasting(src, link=20)
         self.wait_phase(migration, "throttling")
-        text = src.command("human-monitor-command",
-                           command_line="info migrate")
+        text = src.cmd("human-monitor-command",
+                       command_line="info migrate")
         self.assertIn("dirty throttle: quota, throttling for", text)
         self.assertRegex(text, r"vcpu\[0\]: [\d.]+ MB/s, quota [\d.]+ MB/s")
 
@@ -579,15 +579,15 @@ class QuotaWaysOutTest(QuotaTest):
         dst.set_capabilities("postcopy-ram")
         migration = self.throttled_migration(src, dst, "postcopy-ram")
         src.set_link(100)
-        src.command("migrate-start-postcopy")
+        src.cmd("migrate-start-postcopy")
         migration.wait("completed", EVENTUALLY)
         self.check_memory(dst)
 
     def test_stopped_and_continued(self) -> None:
         src = self.source(self.ROLES)
         migration = self.throttled_migration(src)
-        src.command("stop")
-        src.command("cont")
+        src.cmd("stop")
+        src.cmd("cont")
         self.wait_slow(src, self.full)
         migration.cancel()
         self.wait_fast(src, self.full)

@@ -111,8 +111,8 @@ class ReaperTest(ThrottleTest):
         self.assertEqual(told["mode"], "none")
         self.assertEqual(told["phase"], "off")
         self.assertEqual(told["vcpus"], [])
-        shown = vm.command("human-monitor-command",
-                           command_line="info migrate")
+        shown = vm.cmd("human-monitor-command",
+                       command_line="info migrate")
         self.assertRegex(shown, r"dirty rings: full \d+ times, harvested \d+")
         self.assertNotIn("dirty throttle:", shown)
 

@@ -86,7 +86,7 @@ class VcpuHotplugTest(ShimTest):
             vm.plug_vcpu("cpu-%d" % i, slot)
             # At a different point of a ring and of a second each time
             time.sleep(0.02 + 0.0007 * i)
-        self.assertEqual(len(vm.command("query-cpus-fast")), 64)
+        self.assertEqual(len(vm.cmd("query-cpus-fast")), 64)
         self.check_memory(vm)
 
     def test_plugged_while_limited(self) -> None:
@@ -162,7 +162,7 @@ class VcpuHotplugTest(ShimTest):
             vm.plug_vcpu("again", slot)
             vm.unlimit()
             vm.guest.expect_boot()
-            vm.command("system_reset")
+            vm.cmd("system_reset")
             vm.guest.wait_up(SOON)
             vm.guest.wait_filled(EVENTUALLY)
         vm.limit(20)

@@ -51,7 +51,7 @@ class RestartsTest(ThrottleTest):
             self.check_limits(src, {})
             if migration.poll().status == "completed":
                 # Before it was cancelled, and into nowhere: the source goes on
-                src.command("cont")
+                src.cmd("cont")
         self.assertGreater(throttled, 0)
         self.check_unlimited(src, full)
         self.check_memory(src)

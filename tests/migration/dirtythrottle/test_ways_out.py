@@ -50,7 +50,7 @@ class WaysOutTest(ThrottleTest):
         src.set_link(FINAL_LINK)
         migration.wait("completed", EVENTUALLY)
         dst.kill()
-        src.command("cont")
+        src.cmd("cont")
         self.check_unlimited(src, full)
         self.check_memory(src)
 
@@ -82,7 +82,7 @@ class WaysOutTest(ThrottleTest):
         migration = self.throttled(src, dst, ["postcopy-ram",
                                               "adaptive-reaper"])
         src.set_parameters(max_postcopy_bandwidth=SLOW_POSTCOPY)
-        src.command("migrate-start-postcopy")
+        src.cmd("migrate-start-postcopy")
         poll = migration.wait("postcopy-active", SOON)
         # The guest runs elsewhere, so there is nothing to tell of it
         self.assertNotIn("dirty-throttle", poll.info)
@@ -103,16 +103,16 @@ class WaysOutTest(ThrottleTest):
             self.skipTest("no postcopy here: %s" % error)
         migration = self.throttled(src, dst, ["postcopy-ram"])
         src.set_parameters(max_postcopy_bandwidth=SLOW_POSTCOPY)
-        src.command("migrate-start-postcopy")
+        src.cmd("migrate-start-postcopy")
         migration.wait("postcopy-active", SOON)
         self.wait_status(dst, "postcopy-active")
-        src.command("migrate-pause")
+        src.cmd("migrate-pause")
         migration.wait("postcopy-paused", SOON)
         self.wait_status(dst, "postcopy-paused")
         self.assertNotIn("dirty-throttle", migration.poll().info)
         uri = "unix:" + dst.socket_path() + "-recover"
-        dst.command("migrate-recover", uri=uri)
-        src.command("migrate", uri=uri, resume=True)
+        dst.cmd("migrate-recover", uri=uri)
+        src.cmd("migrate", uri=uri, resume=True)
         src.set_parameters(max_postcopy_bandwidth=0)
 
         def told_nothing(poll: Poll) -> None:
@@ -188,9 +188,9 @@ class WaysOutTest(ThrottleTest):
         src = self.source()
         full = self.rate(src)
         migration = self.throttled(src)
-        src.command("stop")
+        src.cmd("stop")
         self.assertEqual(self.rate(src), 0)
-        src.command("cont")
+        src.cmd("cont")
         self.wait_slow(src, full)
         migration.cancel()
         self.check_unlimited(src, full)
@@ -200,11 +200,11 @@ class WaysOutTest(ThrottleTest):
         full = self.rate(src)
         dst = self.destination(src)
         migration = self.throttled(src, dst)
-        src.command("stop")
+        src.cmd("stop")
         src.set_link(FINAL_LINK)
         migration.wait("completed", EVENTUALLY)
         self.check_limits(src, {})
-        dst.command("cont")
+        dst.cmd("cont")
         self.check_memory(dst)
         self.check_unlimited(dst, full)
 
@@ -212,9 +212,9 @@ class WaysOutTest(ThrottleTest):
         src = self.source()
         full = self.rate(src)
         migration = self.throttled(src)
-        src.command("stop")
+        src.cmd("stop")
         migration.cancel()
-        src.command("cont")
+        src.cmd("cont")
         self.check_unlimited(src, full)
 
     def test_capability_off_afterwards(self) -> None:
@@ -227,7 +227,7 @@ class WaysOutTest(ThrottleTest):
     def test_quit(self) -> None:
         src = self.source()
         self.throttled(src)
-        src.command("quit")
+        src.cmd("quit")
         wait_until("quit", SOON, lambda: not src.is_running())
         self.assertEqual(src.exitcode(), 0)
 
@@ -283,7 +283,7 @@ class LimitedBeforeTest(ThrottleTest):
         self.check_memory(dst)
         self.check_unlimited(dst, full)
         dst.kill()
-        src.command("cont")
+        src.cmd("cont")
         self.check_as_before(src, full)
 
 

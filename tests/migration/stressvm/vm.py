@@ -58,6 +58,10 @@ class VM(QEMUMachine):
     def __init__(self, binary: str, **machine: Any):
         super().__init__(binary, qmp_timer=QMP_SECONDS, **machine)
 
+    def cmd(self, cmd: str, **args: Any) -> Any:
+        """What a QMP command returns; ExecuteError if QEMU refuses it"""
+        return super().command(cmd, **args)
+
     def _post_launch(self) -> None:
         super()._post_launch()
         self._qmp.settimeout(QMP_SECONDS)
@@ -87,57 +91,57 @@ class VM(QEMUMachine):
     def listen(self) -> str:
         """Wait for a migration to come in; the URI to migrate to"""
         uri = "unix:" + self.socket_path()
-        self.command("migrate-incoming", uri=uri)
+        self.cmd("migrate-incoming", uri=uri)
         return uri
 
     def set_capabilities(self, *names: str, state: bool = True) -> None:
-        self.command("migrate-set-capabilities", capabilities=[
+        self.cmd("migrate-set-capabilities", capabilities=[
             {"capability": name, "state": state} for name in names])
 
     def set_parameters(self, **parameters: Any) -> None:
-        self.command("migrate-set-parameters", **parameters)
+        self.cmd("migrate-set-parameters", **parameters)
 
     def set_link(self, mb_per_second: float) -> None:
         self.set_parameters(max_bandwidth=int(mb_per_second * 1024 * 1024))
 
     def plug_memory(self) -> None:
         """With arguments PLUGGABLE; the guest does not use it"""
-        self.command("object-add", qom_type="memory-backend-ram", id="more",
-                     size=_PLUGGED_BYTES)
-        self.command("device_add", id="dimm", driver="pc-dimm", memdev="more")
+        self.cmd("object-add", qom_type="memory-backend-ram", id="more",
+                 size=_PLUGGED_BYTES)
+        self.cmd("device_add", id="dimm", driver="pc-dimm", memdev="more")
 
     def unplug_memory(self, seconds: float) -> None:
         """What the guest does when it is asked to let the memory go"""
         for size, port, value in (("w", _MEMORY_SELECTOR, 0),
                                   ("w", _MEMORY_SELECTOR + 2, 0),
                                   ("b", _MEMORY_CONTROL, _MEMORY_EJECT)):
-            self.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
-                         % (size, port, value))
+            self.cmd("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                     % (size, port, value))
         wait_until("memory unplugged", seconds, lambda:
-                   not self.command("query-memory-devices"))
-        self.command("object-del", id="more")
+                   not self.cmd("query-memory-devices"))
+        self.cmd("object-del", id="more")
 
     def slots(self) -> list[dict[str, Any]]:
         """Where vCPUs are, or can be plugged in, the lowest index first"""
-        return list(reversed(self.command("query-hotpluggable-cpus")))
+        return list(reversed(self.cmd("query-hotpluggable-cpus")))
 
     def free_slots(self) -> list[dict[str, Any]]:
         return [slot for slot in self.slots() if "qom-path" not in slot]
 
     def plug_vcpu(self, name: str, slot: dict[str, Any]) -> None:
-        self.command("device_add", id=name, driver=slot["type"],
-                     **slot["props"])
+        self.cmd("device_add", id=name, driver=slot["type"],
+                 **slot["props"])
 
     def eject_vcpu(self, index: int, seconds: float) -> None:
         """What a guest with ACPI does when it is asked to let a vCPU go"""
-        before = len(self.command("query-cpus-fast"))
+        before = len(self.cmd("query-cpus-fast"))
         for size, port, value in (("w", _CPU_SELECTOR, 0),
                                   ("w", _CPU_SELECTOR, index),
                                   ("b", _CPU_FLAGS, _CPU_EJECT)):
-            self.command("human-monitor-command", command_line="o/%s 0x%x 0x%x"
-                         % (size, port, value))
+            self.cmd("human-monitor-command", command_line="o/%s 0x%x 0x%x"
+                     % (size, port, value))
         wait_until("vCPU unplugged", seconds, lambda:
-                   len(self.command("query-cpus-fast")) == before - 1)
+                   len(self.cmd("query-cpus-fast")) == before - 1)
 
     def read_log(self) -> str:
         """What QEMU has written so far"""
@@ -147,17 +151,17 @@ class VM(QEMUMachine):
         return Path(path).read_text(errors="replace")
 
     def migration(self) -> dict[str, Any]:
-        return self.command("query-migrate")
+        return self.cmd("query-migrate")
 
     def limit(self, mb_per_second: int, **arguments: Any) -> None:
-        self.command("set-vcpu-dirty-limit", dirty_rate=mb_per_second,
-                     **arguments)
+        self.cmd("set-vcpu-dirty-limit", dirty_rate=mb_per_second,
+                 **arguments)
 
     def unlimit(self, **arguments: Any) -> None:
-        self.command("cancel-vcpu-dirty-limit", **arguments)
+        self.cmd("cancel-vcpu-dirty-limit", **arguments)
 
     def limits(self) -> list[dict[str, int]]:
-        return self.command("query-vcpu-dirty-limit")
+        return self.cmd("query-vcpu-dirty-limit")
 
 
 class StressVM(VM):

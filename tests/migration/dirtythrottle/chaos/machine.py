@@ -147,10 +147,10 @@ class Machine(StressVM):
 
     # -- commands
 
-    def command(self, cmd: str, conv_keys: bool = True, **args: Any) -> Any:
+    def cmd(self, cmd: str, **args: Any) -> Any:
         begin = time.monotonic()
         try:
-            return super().command(cmd, conv_keys, **args)
+            return super().cmd(cmd, **args)
         except ExecuteError:
             raise
         except (QMPError, OSError) as error:
@@ -165,13 +165,13 @@ class Machine(StressVM):
     def tries(self, cmd: str, **args: Any) -> str | None:
         """A command that may be refused; why it was"""
         try:
-            self.command(cmd, **args)
+            self.cmd(cmd, **args)
         except ExecuteError as error:
             return str(error)
         return None
 
     def hmp(self, line: str) -> str:
-        return self.command("human-monitor-command", command_line=line)
+        return self.cmd("human-monitor-command", command_line=line)
 
     def out(self, size: str, port: int, value: int) -> None:
         """Write to an I/O port, as the guest would"""
@@ -179,7 +179,7 @@ class Machine(StressVM):
 
     def capabilities(self) -> dict[str, bool]:
         return {entry["capability"]: entry["state"] for entry in
-                self.command("query-migrate-capabilities")}
+                self.cmd("query-migrate-capabilities")}
 
     def wait_for(self, what: str, condition: Any,
                  seconds: float = 0) -> Any:
@@ -208,7 +208,7 @@ class Machine(StressVM):
 
     def unplug(self) -> bool:
         """What the guest does when it is asked to let the last one go"""
-        before = len(self.command("query-cpus-fast"))
+        before = len(self.cmd("query-cpus-fast"))
         if before <= self.shape.vcpus:
             return False
         self.eject_vcpu(before - 1, self._patience.soon)
@@ -266,7 +266,7 @@ class Machine(StressVM):
         deadline = time.monotonic() + self._patience.soon
         while True:
             present = procfs.resources(self.get_pid())
-            cpus = len(self.command("query-cpus-fast"))
+            cpus = len(self.cmd("query-cpus-fast"))
             if self._resources is None:
                 self._resources = present
                 self._resources_of_cpus = cpus
@@ -327,7 +327,7 @@ class Machine(StressVM):
 
     def check_speed(self) -> None:
         """vCPUs without a limit never sleep"""
-        threads = [cpu["thread-id"] for cpu in self.command("query-cpus-fast")
+        threads = [cpu["thread-id"] for cpu in self.cmd("query-cpus-fast")
                    if cpu["cpu-index"] < self.shape.vcpus and
                    cpu["cpu-index"] not in self.limited]
         if not threads:
@@ -352,7 +352,7 @@ class Machine(StressVM):
     def check(self) -> int:
         """All invariants of a guest that runs; how many pages were read"""
         if self.stopped:
-            self.command("cont")
+            self.cmd("cont")
             self.stopped = False
         pages = self.check_memory()
         self.check_limits()

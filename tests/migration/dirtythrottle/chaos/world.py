@@ -173,7 +173,7 @@ class World:
 
     @staticmethod
     def _run_state(vm: Machine) -> str:
-        return vm.command("query-status")["status"]
+        return vm.cmd("query-status")["status"]
 
     def _check(self) -> None:
         self.counts["pages"] += self._vm.check()
@@ -228,7 +228,7 @@ class World:
         if self._vm.boots:
             # It may be comparing clocks, of which only some would stop
             return False
-        self._vm.command("stop")
+        self._vm.cmd("stop")
         self._vm.stopped = True
         if self._attempt and self._run_state(self._vm) == "finish-migrate":
             # QEMU forgets it if it had stopped the VM before, to switch over
@@ -261,7 +261,7 @@ class World:
             return False
         if small:
             self._vm.guest.expect_boot()
-        self._vm.command("system_reset")
+        self._vm.cmd("system_reset")
         self._vm.boots = True
         if small:
             # Nobody may track pages before the firmware is through
@@ -361,9 +361,9 @@ class World:
                                                              error))
 
     def _do_bad_parameter(self, name: str, value: Any) -> None:
-        before = self._vm.command("query-migrate-parameters")
+        before = self._vm.cmd("query-migrate-parameters")
         self._refused("migrate-set-parameters", **{name: value})
-        after = self._vm.command("query-migrate-parameters")
+        after = self._vm.cmd("query-migrate-parameters")
         if after != before:
             raise Broken("changed", "by %s=%s, which was refused" % (name,
                                                                      value))
@@ -401,7 +401,7 @@ class World:
             for query in _QUERIES:
                 if time.monotonic() > deadline:
                     return
-                self._vm.command(query)
+                self._vm.cmd(query)
                 self.counts["queries"] += 1
             for line in _HMP_QUERIES:
                 if time.monotonic() > deadline:
@@ -465,7 +465,7 @@ class World:
             dst = self._destination(ring)
             self._set_up(dst, capabilities, parameters)
             # Both sides have to agree on that, and it may be from before
-            dst.set_parameters(multifd_channels=vm.command(
+            dst.set_parameters(multifd_channels=vm.cmd(
                 "query-migrate-parameters")["multifd-channels"])
             dst.listen()
             target = dst.socket_path()
@@ -551,7 +551,7 @@ class World:
         if not attempt:
             return False
         attempt.channel.heal()
-        vm.command("migrate-set-parameters", **{
+        vm.cmd("migrate-set-parameters", **{
             "max-bandwidth": _UNLIMITED_LINK, "max-postcopy-bandwidth": 0,
             "downtime-limit": _LONG_DOWNTIME})
         deadline = time.monotonic() + self._patience.eventually
@@ -573,7 +573,7 @@ class World:
             attempt.channel.stall()
         attempt.cancelled = True
         attempt.broken = True
-        self._vm.command("migrate_cancel")
+        self._vm.cmd("migrate_cancel")
         self._until_ended()
 
     def _must_not_break(self) -> bool:
@@ -670,7 +670,7 @@ class World:
         vm = self._vm
         if status == "completed":
             vm.wait_for("postmigrate", lambda: self._run_state(vm) in _GONE)
-            vm.command("cont")
+            vm.cmd("cont")
             vm.stopped = False
         else:
             wanted = _STOPPED if vm.stopped else ("running",)
@@ -711,12 +711,12 @@ class World:
             "background-snapshot", *CAPABILITIES)}, {})
         vm.set_link(10 ** 4)
         vm.set_parameters(downtime_limit=_LONG_DOWNTIME)
-        vm.command("migrate", uri="exec:cat >" + path)
+        vm.cmd("migrate", uri="exec:cat >" + path)
         self.counts["migrations"] += 1
         self._until_completed(vm)
         vm.wait_for("postmigrate", lambda: self._run_state(vm) in _GONE)
         dst = self._destination(ring)
-        dst.command("migrate-incoming", uri="exec:cat <" + path)
+        dst.cmd("migrate-incoming", uri="exec:cat <" + path)
         dst.wait_for("arrived", lambda: self._run_state(dst) in
                      ("running", *_STOPPED), self._patience.eventually)
         os.unlink(path)
