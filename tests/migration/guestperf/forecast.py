@@ -120,7 +120,7 @@ def strategy_of(scenario):
 def is_wanted(vm, scenario):
     """Whether a scenario has a forecast, and this QEMU makes them"""
     return strategy_of(scenario) is not None and COMMAND in {
-        command["name"] for command in vm.command("query-commands")}
+        command["name"] for command in vm.cmd("query-commands")}
 
 
 def mode_of(hardware, accel):
@@ -134,9 +134,9 @@ def mode_of(hardware, accel):
 def measure(vm, mode, seconds):
     """Let QEMU measure what the guest dirties"""
     seconds = min(max(seconds, MEASURE_LEAST), MEASURE_MOST)
-    vm.command("calc-dirty-rate", calc_time=seconds, mode=mode)
+    vm.cmd("calc-dirty-rate", calc_time=seconds, mode=mode)
     wait_until("a measurement", seconds + PATIENCE_SECONDS, lambda:
-               vm.command("query-dirty-rate")["status"] == "measured")
+               vm.cmd("query-dirty-rate")["status"] == "measured")
 
 
 def ask(vm, scenario):
@@ -148,5 +148,5 @@ def ask(vm, scenario):
     """
     strategy = strategy_of(scenario)
     return next((RunForecast.from_info(info)
-                 for info in vm.command(COMMAND)["forecasts"]
+                 for info in vm.cmd(COMMAND)["forecasts"]
                  if info["strategy"] == strategy), None)

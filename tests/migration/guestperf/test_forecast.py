@@ -36,7 +36,7 @@ class FakeVM(object):
     def wait_at_work(self):
         self.asked.append(("at work", {}))
 
-    def command(self, name, **arguments):
+    def cmd(self, name, **arguments):
         if name == "query-commands":
             return [{"name": other} for other in
                     ["migrate"] + [forecast.COMMAND] * self._knows]
