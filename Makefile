@@ -6,8 +6,24 @@
 PYTHON = /usr/bin/python3
 SIM_SEED = 1
 SIM_SECONDS = 120
-DIRTYTHROTTLE = tests/migration/dirtythrottle
-GUESTPERF = build/qemu-7.2/tests/migration
+
+# The QEMU that the series is made for, a directory of patches/, which says what
+# it is derived `from` and where QEMU has its `guestperf`
+BASES = $(notdir $(wildcard patches/*))
+ifeq ($(BASE),)
+override BASE := $(patsubst patches/%/base,%,\
+                            $(shell grep -L '^from=' patches/*/base))
+endif
+export BASE
+-include patches/$(BASE)/base
+SUFFIX = $(if $(from),-$(BASE))
+TREE = build/qemu-$(BASE)
+TESTS = $(if $(from),build/source-$(BASE)/)$(guestperf)
+DIRTYTHROTTLE = $(TESTS)/dirtythrottle
+GUESTPERF = $(TREE)/$(guestperf)
+export QEMU_BINARY ?= $(CURDIR)/build/$(BASE)/qemu-system-x86_64
+
+# Groups of tests
 CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
@@ -40,14 +56,16 @@ help:
 	@echo "                bench-guestperf (30 minutes for each binary) compares"
 	@echo "                strategies over links and write rates, and draws a page"
 	@echo
-	@echo "make prepare    fetch QEMU 7.2 and lay files and patches over it (30 s);"
-	@echo "                QEMU_SRC=/path takes an unpacked QEMU 7.2 instead"
-	@echo "make build      build/7.2/qemu-system-x86_64 (5 minutes, then seconds)"
-	@echo "                (build-asan, build-tsan: build/7.2-asan, build/7.2-tsan, with"
+	@echo "make prepare    fetch QEMU and lay files and patches over it (30 s);"
+	@echo "                QEMU_SRC=/path takes an unpacked QEMU instead"
+	@echo "make build      build/$(BASE)/qemu-system-x86_64 (5 minutes, then seconds)"
+	@echo "                (build-asan, build-tsan: build/$(BASE)-asan and -tsan, with"
 	@echo "                sanitizers, for scripts/sanitized; 15 minutes each)"
 	@echo "make series     the patches as mails in build/series (20 s)"
 	@echo "                (check-series: build and test after each of them, hours;"
 	@echo "                SERIES_ARGS=\"--from N --to N\" takes some)"
+	@echo "All of this is for QEMU $(BASE); BASE=N takes another: $(BASES)"
+	@echo
 	@echo "make clean      remove what was built; the source stays"
 	@echo "make distclean  remove build/ as a whole, the fetched source as well"
 
@@ -68,26 +86,29 @@ guest: deps
 	@$(MAKE) -s -C tests/migration/stress-guest O=$(CURDIR)/build/stress-guest
 
 demo: build guest
-	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	@PYTHONPATH=$(TREE)/python:$(TESTS) \
 	    $(PYTHON) $(DIRTYTHROTTLE)/demo.py $(DEMO_ARGS)
 
 bench: build guest bench-engine
-	@PYTHONPATH=build/qemu-7.2/python:tests/migration PEERS="$(PEERS)" \
-	    $(PYTHON) $(DIRTYTHROTTLE)/bench.py $(BENCH_ARGS)
+	@PYTHONPATH=$(TREE)/python:$(TESTS) PEERS="$(PEERS)" \
+	    $(PYTHON) $(DIRTYTHROTTLE)/bench.py \
+	    --name bench$(SUFFIX) $(BENCH_ARGS)
 ifeq ($(BENCH_ARGS),)
 	@$(MAKE) -s bench-guestperf
 endif
 
-# Continues where it was interrupted; build/guestperf has all of its results.
+# Continues where it was interrupted; its directory has all of its results.
+COMPARISON = build/guestperf$(SUFFIX)
+
 bench-guestperf: build guest
 	@$(PYTHON) -B $(GUESTPERF)/guestperf-batch.py --resume \
-	    --binary build/7.2/qemu-system-x86_64 $(PEERS:%=--peer %) \
+	    --binary build/$(BASE)/qemu-system-x86_64 $(PEERS:%=--peer %) \
 	    --guest stress-guest --cpus 2 --mem 0.42 --dirty-ring-size 4096 \
-	    --sleep 4 --filter 'compr-throttle/*' --output build/guestperf
-	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py --text build/guestperf
-	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py build/guestperf \
-	    --output build/guestperf/comparison.html
-	@echo "The page is build/guestperf/comparison.html"
+	    --sleep 4 --filter 'compr-throttle/*' --output $(COMPARISON)
+	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py --text $(COMPARISON)
+	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py $(COMPARISON) \
+	    --output $(COMPARISON)/comparison.html
+	@echo "The page is $(COMPARISON)/comparison.html"
 
 # Migrations in a model, with the engine that QEMU runs; needs no QEMU.
 SIM = build/sim-engine/throttle-sim
@@ -120,7 +141,7 @@ bench-engine: deps
 export CHAOS_SEED CHAOS_EVENTS CHAOS_SECONDS CHAOS_REPLAY CHAOS_SHOW SANITIZER
 
 chaos: build guest $(SANITIZER:%=build-%)
-	@PYTHONPATH=build/qemu-7.2/python:tests/migration \
+	@PYTHONPATH=$(TREE)/python:$(TESTS) \
 	    $(SANITIZER:%=scripts/sanitized %) $(PYTHON) -m dirtythrottle.chaos
 
 # The check prepares and builds by itself, so that a failure there is counted.
@@ -143,10 +164,14 @@ check-series: series
 	@$(PYTHON) scripts/check-series $(SERIES_ARGS)
 
 clean:
-	rm -rf build/7.2 build/7.2-asan build/7.2-tsan build/engine \
-	    build/engine-asan build/engine-tsan build/bench-engine build/fuzz \
-	    build/sim build/sim-engine build/stress-guest build/check build/chaos build/guestperf-short \
-	    build/nested build/series build/series-tree build/check-series
+	rm -rf build/engine build/engine-asan build/engine-tsan \
+	    build/bench-engine build/fuzz build/sim build/sim-engine \
+	    build/stress-guest build/chaos build/guestperf-short build/nested \
+	    build/qemu-system-x86_64 \
+	    $(foreach base,$(BASES),build/$(base) build/$(base)-asan \
+	        build/$(base)-tsan) \
+	    $(foreach name,check series series-tree check-series, \
+	        build/$(name) $(BASES:%=build/$(name)-%))
 
 distclean:
 	rm -rf build

@@ -1,4 +1,4 @@
-# What the scripts share: where things lie, and how they talk.
+# What the scripts share: the base, where things lie, and how they talk.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -6,10 +6,6 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$top/build
 cache=$build/cache
-pristine=$build/pristine-7.2
-tree=$build/qemu-7.2
-qemu_build=$build/7.2
-patches=$top/patches/7.2
 
 # The machine's default python3 may be a private one without meson, and one
 # with meson must not run under another's libraries: what the distribution
@@ -40,3 +36,36 @@ need_space()
     [ "$free" -ge "$1" ] ||
         die "$2 needs $1 MB of free space below $build, and there are only $free MB."
 }
+
+# A base is a release of QEMU that the series is made for, and a directory of
+# patches/; $BASE names it. All others are derived from another one, so what
+# there is without $BASE is the one that is not.
+base=${BASE:-$(cd "$top/patches" && grep -L '^from=' */base | cut -d / -f 1)}
+own_patches=$top/patches/$base
+[ -f "$own_patches/base" ] ||
+    die "there is no base '$base'; there are $(cd "$top/patches" && echo *)."
+
+# What the base says of itself: base_says KEY
+base_says()
+{
+    sed -n "s/^$1=//p" "$own_patches/base"
+}
+
+from=$(base_says from)
+pristine=$build/pristine-$base
+tree=$build/qemu-$base
+qemu_build=$build/$base
+
+# Added files and patches as the base has them; and what is appended to the
+# name of a directory that each base has one of
+if [ -n "$from" ]; then
+    source=$build/source-$base
+    suffix=-$base
+else
+    source=$top
+    suffix=
+fi
+patches=$source/patches/$base
+
+# The base's version as a regular expression
+base_regex=${base//./\\.}

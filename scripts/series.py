@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What patches/7.2 says; run as a program, print the names that quilt applies.
+"""What patches/BASE says; run as a program, print the names that quilt applies.
 
 A line of `series` is the name of a patch. quilt takes no patch without a diff
 of QEMU's own files, so one that is only about added files stands in a line
@@ -14,7 +14,8 @@ The header of a patch has lines
 which name the added files that come with it. Patterns are allowed there, and
 `*` also matches `/`. The repository has added files as they are in the end.
 One may come with less at first: what patch NAME changes in files that earlier
-patches add is in steps/NAME.
+patches add is in steps/NAME. For a base that is derived from another one,
+source.py makes all of this.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -22,17 +23,38 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-PATCHES = os.path.join(TOP, 'patches/7.2')
-STEPS = os.path.join(PATCHES, 'steps')
+STEPS_OF = 'steps'
 ADDED_ONLY = '#added-only '
 
 
 def die(message):
     sys.exit(f'{os.path.basename(sys.argv[0])}: {message}')
+
+
+def settings(base=''):
+    """What scripts/base prints, of another base than the present one if named"""
+    env = {**os.environ, 'BASE': base} if base else None
+    done = subprocess.run([os.path.join(TOP, 'scripts/base')], check=False,
+                          text=True, stdout=subprocess.PIPE, env=env)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return dict(line.split('=', 1) for line in done.stdout.splitlines())
+
+
+BASE = settings()
+SOURCE = BASE['source']
+PATCHES = BASE['patches']
+STEPS = os.path.join(PATCHES, STEPS_OF)
+
+
+def stem(name):
+    """Of a patch's name what stays when the series is numbered anew"""
+    return re.sub(r'^\d+-|\.patch$', '', name)
 
 
 def listed(paths):
@@ -44,10 +66,10 @@ def listed(paths):
 class Patch:
     """One patch: its message, the files that it adds, whether it has a diff."""
 
-    def __init__(self, name):
+    def __init__(self, name, where=PATCHES):
         self.name = name
-        self.path = os.path.join(PATCHES, name)
-        steps = os.path.join(STEPS, name)
+        self.path = os.path.join(where, name)
+        steps = os.path.join(where, STEPS_OF, name)
         self.steps = steps if os.path.exists(steps) else None
         try:
             with open(self.path, encoding='utf-8') as file:
@@ -99,8 +121,6 @@ def read_series():
                     f'{patch.name} has no diff, which quilt cannot apply: put '
                     f"it into the series as '{ADDED_ONLY}{patch.name}'.")
             patches.append(patch)
-    if not patches:
-        die('patches/7.2/series names no patch.')
     known = {patch.name for patch in patches}
     if os.path.isdir(STEPS):
         stray = set(os.listdir(STEPS)) - known
@@ -109,13 +129,22 @@ def read_series():
     return patches
 
 
-def overlay_files():
+def overlay_files(base=None):
+    """Added files as the base has them"""
     return subprocess.run([os.path.join(TOP, 'scripts/overlay-files')],
-                          check=True, text=True,
-                          stdout=subprocess.PIPE).stdout.split()
+                          check=True, text=True, stdout=subprocess.PIPE,
+                          env={**os.environ,
+                               'BASE': (base or BASE)['base']}).stdout.split()
 
 
-def share_out(patches):
+def copy(path, target):
+    """Copy a file that may be for reading only to one that is not."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    shutil.copyfile(path, target)
+    os.chmod(target, 0o644 | os.stat(path).st_mode & 0o111)
+
+
+def share_out(patches, complete=True):
     """Give each added file to the one patch that names it."""
     overlay = overlay_files()
     owner = {}
@@ -133,7 +162,7 @@ def share_out(patches):
                 if path not in shares[patch]:
                     shares[patch].append(path)
     orphans = [path for path in overlay if path not in owner]
-    if orphans:
+    if orphans and complete:
         die(f'no patch adds {listed(orphans)}.')
     return shares
 

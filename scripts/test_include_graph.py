@@ -71,8 +71,12 @@ class IncludeGraphTest(unittest.TestCase):
     def setUp(self):
         self.top = self.enterContext(tempfile.TemporaryDirectory())
         os.mkdir(f'{self.top}/scripts')
-        for name in 'common.sh', 'overlay-files', 'series.py', 'include-graph':
+        for name in ('base', 'common.sh', 'overlay-files', 'series.py',
+                     'include-graph'):
             shutil.copy(f'{HERE}/{name}', f'{self.top}/scripts/{name}')
+        os.makedirs(f'{self.top}/patches/1.0')
+        with open(f'{self.top}/patches/1.0/base', 'w', encoding='utf-8'):
+            pass
         for path, text in CLEAN.items():
             self.write(path, text)
 
@@ -88,7 +92,7 @@ class IncludeGraphTest(unittest.TestCase):
     def run_script(self):
         return subprocess.run([f'{self.top}/scripts/include-graph'], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              check=False)
+                              env={**os.environ, 'BASE': ''}, check=False)
 
     def good(self):
         done = self.run_script()

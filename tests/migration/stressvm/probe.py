@@ -50,7 +50,7 @@ _FIRMWARE_DIRS = ("/usr/share/qemu", "/usr/share/seabios")
 def default_binary() -> str:
     """The binary that is tested: $QEMU_BINARY, or the one 'make' builds"""
     return os.environ.get(
-        "QEMU_BINARY", str(_ROOT / "build" / "7.2" / "qemu-system-x86_64"))
+        "QEMU_BINARY", str(_ROOT / "build" / "qemu-system-x86_64"))
 
 
 def build_dir() -> Path:
