@@ -58,6 +58,17 @@ def files_below(root):
             yield os.path.relpath(os.path.join(where, name), root)
 
 
+def mention(path):
+    """What finds a path of a file, or one that begins with a directory's"""
+    end = r'(?![\w/-]|\.\w)'
+    if not path.endswith('/'):
+        return re.escape(path) + end
+    # One word alone may be any word.
+    if '/' not in path[:-1]:
+        return re.escape(path)
+    return re.escape(path[:-1]) + f'(?:/|{end})'
+
+
 class Translation:
     """From the files and patches of a base to those of one derived from it"""
 
@@ -78,16 +89,15 @@ class Translation:
         for old, new in self.moves:
             if path == old or old.endswith('/') and path.startswith(old):
                 return new + path[len(old):]
+            if f'{path}/' == old:
+                return new.rstrip('/')
         return path
 
     def text(self, text):
         """With paths as they are here, also in the lines of a diff"""
         if not self.moves:
             return text
-        # It is a whole path, but for what stands below a directory.
-        olds = '|'.join(re.escape(old) +
-                        ('' if old.endswith('/') else r'(?![\w/-])')
-                        for old, _ in self.moves)
+        olds = '|'.join(mention(old) for old, _ in self.moves)
         return re.sub(r'(?<![\w/.])(?<!.-)((?:[-+]{3} [ab]/)?)(' + olds + ')',
                       lambda found: found[1] + self.path(found[2]), text)
 

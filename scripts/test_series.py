@@ -290,10 +290,10 @@ class DerivedTest(RepositoryCase):
         diff = '--- a/accel/meson.build\n+++ b/accel/meson.build\n'
         self.write('patches/7.2/0001-grows.patch',
                    FIRST[:FIRST.index('---\n')]
-                   .replace('Why.', 'See accel/grows.c, not in src/accel/.') +
+                   .replace('Why.', 'See accel/grows.c in docs/old; src/accel/.') +
                    f'---\n\n{diff}@@ -2,4 +2,5 @@\n{self.HOOK[0]}')
         self.write('patches/8.0/base', 'from=7.2\nguestperf=tests\n')
-        self.write('patches/8.0/paths', 'accel/ hw/\n')
+        self.write('patches/8.0/paths', 'accel/ hw/\ndocs/old/ docs/new/\n')
         self.write('patches/8.0/spelling.sed', 's/two/TWO/\n')
         self.write('patches/8.0/series',
                    '0003-grows.patch\n#added-only 0004-it-grows.patch\n')
@@ -352,7 +352,7 @@ class DerivedTest(RepositoryCase):
         text = self.made('patches/8.0/0003-grows.patch')
         self.assertIn('\nAdds: hw/grows.c\n', text)
         self.assertIn('\n--- a/hw/meson.build\n+++ b/hw/meson.build\n', text)
-        self.assertIn('See hw/grows.c, not in src/accel/.', text)
+        self.assertIn('See hw/grows.c in docs/new; src/accel/.', text)
         self.assertEqual(self.made('patches/8.0/steps/0004-it-grows.patch'),
                          GROWS.replace('accel/', 'hw/').replace('two', 'TWO'))
         self.assertIn('cover', self.made('patches/8.0/cover-letter.txt'))
