@@ -145,16 +145,16 @@ DirtyThrottleInfo *dirty_throttle_query_migration(void)
     if (info->has_mechanism) {
         info->mechanism = dirty_throttle_mechanism(t);
     }
-    info->has_reaper = dirty_throttle_has_rings();
-    if (info->has_reaper) {
+    if (dirty_throttle_has_rings()) {
         info->reaper = query_reaper(t, &reaped);
     }
+    info->has_reaper = info->reaper != NULL;
     if (info->mode == DIRTY_THROTTLE_MODE_NONE) {
         info->phase = DIRTY_THROTTLE_PHASE_OFF;
     } else {
-        dirty_throttle_tell_engine(t, info);
         info->forecast = dirty_throttle_forecast_migration(t);
         info->has_forecast = info->forecast != NULL;
+        dirty_throttle_tell_engine(t, info);
     }
     tail = &info->vcpus;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {

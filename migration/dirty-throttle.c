@@ -421,6 +421,24 @@ static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
 }
 
 /*
+ * In the main loop, with the BQL.  Auto-converge begins under the BQL, in a
+ * dirty sync, and ends under it here: so the two do not meet, whatever timers
+ * it has.  Where it is disallowed, with t->lock held, the BQL cannot be taken.
+ * Until the main loop gets here it slows the guest as before.  If meanwhile it
+ * was allowed again, or another migration has begun that leaves the guest to
+ * it, it goes on.
+ */
+static void throttle_stop_converging(void *opaque)
+{
+    DirtyThrottle *t = opaque;
+
+    QEMU_LOCK_GUARD(&t->lock);
+    if (t->migration.active && !t->migration.fallback) {
+        cpu_throttle_stop();
+    }
+}
+
+/*
  * What has been decided.  Limits and shares follow with the next SET PENALTY;
  * auto-converge, which is only allowed to act here, at the next dirty sync.
  * Called with t->lock held.
@@ -440,7 +458,8 @@ static void throttle_set_decision(DirtyThrottle *t, DirtyDecision decision,
      * auto-converge just before it was disallowed.
      */
     if (!decision.fallback && cpu_throttle_active()) {
-        cpu_throttle_stop();
+        aio_bh_schedule_oneshot(qemu_get_aio_context(),
+                                throttle_stop_converging, t);
     }
     qatomic_set(&m->fallback, decision.fallback);
     if (!m->throttled_ns && (m->limiting || m->sharing)) {
@@ -760,29 +779,43 @@ void dirty_throttle_watch_demands(DirtyThrottle *t)
     throttle_wake_thread(t);
 }
 
-void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps)
+/*
+ * Have dirty memory logged for limits.  With the BQL held.
+ *
+ * Returns: false if it cannot be
+ */
+static bool throttle_start_log(Error **errp)
+{
+    memory_global_dirty_log_start(GLOBAL_DIRTY_LIMIT);
+    return true;
+}
+
+bool dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps, Error **errp)
 {
     DirtyThrottle *t = &dirty_throttle;
     DirtyThrottleVcpu *vcpu = &t->vcpus[cpu_index];
+    /* They change under the BQL only, which is held here. */
     unsigned before = t->nr_operator_limits;
+    unsigned after = before + !!limit_mbps - !!vcpu->limit_mbps;
 
+    if (after && !before && !throttle_start_log(errp)) {
+        return false;
+    }
     trace_dirty_throttle_set_limit(cpu_index, limit_mbps);
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         throttle_forget_if_idle(t);
-        t->nr_operator_limits += !!limit_mbps - !!vcpu->limit_mbps;
+        t->nr_operator_limits = after;
         vcpu->limit_mbps = limit_mbps;
-        if (t->nr_operator_limits) {
+        if (after) {
             t->watching_demands = false;
             throttle_wake_thread(t);
         }
     }
-    /* nr_operator_limits changes under the BQL only, which is held here. */
-    if (!before && t->nr_operator_limits) {
-        memory_global_dirty_log_start(GLOBAL_DIRTY_LIMIT);
-    } else if (before && !t->nr_operator_limits) {
+    if (before && !after) {
         memory_global_dirty_log_stop(GLOBAL_DIRTY_LIMIT);
     }
     throttle_apply(t);
+    return true;
 }
 
 /* From here on the migration's figures count.  Called with t->lock held. */

@@ -105,7 +105,7 @@ static void hmp_print_phase(Monitor *mon, const DirtyThrottleInfo *info)
         }
         monitor_printf(mon, "\n");
     }
-    if (info->has_forecast) {
+    if (info->forecast) {
         hmp_print_forecast(mon, info->forecast);
     }
 }
@@ -152,11 +152,11 @@ void hmp_print_dirty_throttle(Monitor *mon, const DirtyThrottleInfo *info)
     if (info->phase != DIRTY_THROTTLE_PHASE_OFF) {
         hmp_print_phase(mon, info);
     }
-    if (info->mode == DIRTY_THROTTLE_MODE_NONE && !info->has_reaper) {
+    if (info->mode == DIRTY_THROTTLE_MODE_NONE && !info->reaper) {
         monitor_printf(mon, "dirty rings: none, adaptive-reaper has no"
                        " effect\n");
     }
-    if (info->has_reaper) {
+    if (info->reaper) {
         DirtyReaperStats *r = info->reaper;
 
         monitor_printf(mon, "dirty rings: full %" PRIu64 " times, harvested %"

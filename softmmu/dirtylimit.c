@@ -50,13 +50,16 @@ static bool dirtylimit_check(bool has_cpu_index, int64_t cpu_index,
 }
 
 static void dirtylimit_set(bool has_cpu_index, int64_t cpu_index,
-                           uint64_t limit_mbps)
+                           uint64_t limit_mbps, Error **errp)
 {
     int first = has_cpu_index ? cpu_index : 0;
     int last = has_cpu_index ? cpu_index : dirtylimit_max_cpus() - 1;
 
+    /* Only the first limit of all can fail, so all are set, or none. */
     for (int i = first; i <= last; i++) {
-        dirty_throttle_set_limit(i, limit_mbps);
+        if (!dirty_throttle_set_limit(i, limit_mbps, errp)) {
+            return;
+        }
     }
 }
 
@@ -74,9 +77,8 @@ void qmp_set_vcpu_dirty_limit(bool has_cpu_index, int64_t cpu_index,
         return;
     }
     /* 0 cancels the limit. */
-    if (dirtylimit_check(has_cpu_index, cpu_index,
-                         dirty_rate ? "set" : "cancel", errp)) {
-        dirtylimit_set(has_cpu_index, cpu_index, dirty_rate);
+    if (dirtylimit_check(has_cpu_index, cpu_index, "set", errp)) {
+        dirtylimit_set(has_cpu_index, cpu_index, dirty_rate, errp);
     }
 }
 
@@ -88,7 +90,7 @@ void qmp_cancel_vcpu_dirty_limit(bool has_cpu_index, int64_t cpu_index,
         return;
     }
     if (dirtylimit_check(has_cpu_index, cpu_index, "cancel", errp)) {
-        dirtylimit_set(has_cpu_index, cpu_index, 0);
+        dirtylimit_set(has_cpu_index, cpu_index, 0, errp);
     }
 }
 

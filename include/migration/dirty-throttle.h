@@ -188,8 +188,12 @@ bool dirty_throttle_available(void);
  *
  * @cpu_index: 0..max_cpus - 1; the vCPU need not be plugged
  * @limit_mbps: DIRTY_LIMIT_MIN_MBPS..DIRTY_LIMIT_MAX_MBPS, 0: none
+ * @errp: why it cannot be set
+ *
+ * Returns: false if it cannot be set, because memory cannot be logged.  Where
+ * one was set already, another one can be.
  */
-void dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps);
+bool dirty_throttle_set_limit(int cpu_index, uint64_t limit_mbps, Error **errp);
 
 /* @cpu_index: as above */
 void dirty_throttle_query_vcpu(int cpu_index, DirtyThrottleVcpuInfo *info);
