@@ -384,8 +384,10 @@ static void test_parameters(void)
     static const struct {
         const char *name;
         int64_t def, min, max;
+        /* what the error for a smaller one says; NULL: the name */
+        const char *too_small;
     } params[] = {
-        { "vcpu-dirty-limit", 1, 1, MAX_MBPS },
+        { "vcpu-dirty-limit", 1, 1, MAX_MBPS, "MB/s" },
         { "x-vcpu-dirty-limit-period", 1000, 1, 1000 },
         { "dirty-quota-interval", 100, 1, 1000 },
         { "dirty-quota-deadline", 0, 0, 1000000 },
@@ -399,7 +401,8 @@ static void test_parameters(void)
         assert_ok(set_parameter(qts, name, params[i].max));
         g_assert_cmpint(get_parameter(qts, name), ==, params[i].max);
         assert_error(set_parameter(qts, name, params[i].max + 1), name);
-        assert_error(set_parameter(qts, name, params[i].min - 1), name);
+        assert_error(set_parameter(qts, name, params[i].min - 1),
+                     params[i].too_small ?: name);
         assert_error(set_parameter(qts, name, -1), name);
         g_assert_cmpint(get_parameter(qts, name), ==, params[i].max);
         assert_ok(set_parameter(qts, name, params[i].min));
