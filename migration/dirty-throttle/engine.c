@@ -26,8 +26,11 @@
  * Computed from these, f being throttle-trigger-threshold, or with a deadline
  * what it takes to be done by then, but no less than 5 %:
  *
- *   sync     in the first pass, 60 % of memory are dirty already; and if that
- *            has ended it, a sync saves 3 % of an iteration         (target.c)
+ *   D        what the first pass is going to leave dirty: what is dirty
+ *            already, or more if it grows less and less, but does  (growth.c)
+ *   sync     in the first pass, D is 70 % of memory, or a deadline has it
+ *            throttled already, and a sync saves half of memory; and if that
+ *            has ended it, a sync saves 3 % of an iteration        (target.c)
  *   need     dirtied + r * remaining / B, which is what this iteration will
  *            leave to the next one, exceeds both what can be switched over and
  *            f * what this one began with; or in the end, r > c    (target.c)
@@ -484,8 +487,22 @@ static bool engine_wants_sync(const DirtyEngine *e, uint64_t dirtied_pages)
     DirtyIteration it = e->iteration;
 
     it.dirtied_pages = dirtied_pages;
+    it.throttled = e->phase == DIRTY_PHASE_THROTTLING;
     return e->means.share && !e->means.estimated &&
            (it.number < 2 || e->first_pass_cut) && dirty_target_wants_sync(&it);
+}
+
+/* What the first pass is going to leave dirty, as far as can be told */
+static uint64_t engine_expect(DirtyEngine *e, uint64_t dirtied_pages,
+                              int64_t now_ns)
+{
+    const DirtyIteration *it = &e->iteration;
+    double seconds = (double)(now_ns - e->iteration_ns) / DIRTY_NS_PER_S;
+    double left = it->link_pps ? (double)it->remaining_pages / it->link_pps
+                               : 0;
+
+    return dirty_growth_note(&e->growth, seconds, dirtied_pages, left,
+                             it->begin_pages);
 }
 
 /*
@@ -553,6 +570,7 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
         engine_set_phase(e, engine_must_begin(e) ? DIRTY_PHASE_THROTTLING :
                             DIRTY_PHASE_FIRST_PASS, DIRTY_REASON_NONE, vcpus,
                          now_ns);
+        by_vcpus = engine_expect(e, by_vcpus, now_ns);
         e->decision.sync = engine_wants_sync(e, by_vcpus);
         return e->decision;
     }

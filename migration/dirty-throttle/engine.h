@@ -9,6 +9,7 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_ENGINE_H
 #define MIGRATION_DIRTY_THROTTLE_ENGINE_H
 
+#include "growth.h"
 #include "link.h"
 #include "target.h"
 #include "vcpu.h"
@@ -118,6 +119,8 @@ typedef struct DirtyEngine {
     DirtyLink link;
     /* the iteration is going to leave too much */
     bool needed;
+    /* how what is dirty has grown in the first pass */
+    DirtyGrowth growth;
     /* a sync in the middle has ended the first pass */
     bool first_pass_cut;
     /* what vCPUs may dirty */

@@ -32,6 +32,7 @@
 #include "qemu/osdep.h"
 #include "account.h"
 #include "forecast.h"
+#include "growth.h"
 #include "target.h"
 
 /* The sender sees after so long whether it is over: QEMU's window. */
@@ -47,6 +48,9 @@
 
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365.0 * 24 * 3600)
+
+/* Of the first pass: whether it is cut after one of them */
+#define CUT_STEPS 64
 
 /* More pages than any machine has */
 #define NO_LEVEL 1e18
@@ -270,21 +274,26 @@ static void run_converge(Run *r, double seconds, double sent, double dirtied)
 }
 
 /*
- * When the first pass is cut: as soon as so much of memory is dirty that it is
- * in vain, if that is before its end.
+ * When the first pass is cut: as soon as it is known to be in vain, if that is
+ * before its end.
  */
 static double run_cut_seconds(const Run *r, double seconds)
 {
     double enough = (double)r->o->all_pages * DIRTY_IN_VAIN_PERCENT / 100;
-
     double until = r->before_seconds + seconds;
+    DirtyGrowth growth = { };
 
-    if (dirty_demand_sum(r->o->demands, r->o->nr_demands, until) <= enough) {
-        return seconds;
+    for (int n = 1; n <= CUT_STEPS; n++) {
+        double now = until * n / CUT_STEPS;
+        double dirty = dirty_demand_sum(r->o->demands, r->o->nr_demands, now);
+
+        dirty = dirty_growth_note(&growth, now, dirty, until - now,
+                                  r->o->all_pages);
+        if (dirty >= enough && now >= r->before_seconds) {
+            return now - r->before_seconds;
+        }
     }
-    until = dirty_demand_seconds(r->o->demands, r->o->nr_demands, enough,
-                                 until);
-    return MAX(until - r->before_seconds, 0);
+    return seconds;
 }
 
 /*

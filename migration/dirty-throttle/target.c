@@ -157,10 +157,11 @@ bool dirty_target_wants_sync(const DirtyIteration *it)
     if (!it->link_pps || it->remaining_pages <= it->switchover_pages) {
         return false;
     }
-    if (it->number < 2) {
-        return it->dirtied_pages >= begin / 100 * DIRTY_IN_VAIN_PERCENT;
-    }
     saved = it->dirtied_pages / begin * it->remaining_pages;
+    if (it->number < 2) {
+        return it->throttled ? saved >= begin / 2 :
+               it->dirtied_pages >= begin / 100 * DIRTY_IN_VAIN_PERCENT;
+    }
     lost = (double)it->link_pps * it->pause_ns / DIRTY_NS_PER_S;
     return saved > MAX(begin / SAVED_PART, it->switchover_pages / 2) + lost;
 }

@@ -9,8 +9,8 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_TARGET_H
 #define MIGRATION_DIRTY_THROTTLE_TARGET_H
 
-/* The first pass is in vain if so much of memory is dirty already. */
-#define DIRTY_IN_VAIN_PERCENT 60
+/* The first pass is in vain if it leaves so much of memory dirty. */
+#define DIRTY_IN_VAIN_PERCENT 70
 
 /*
  * The least that a deadline leaves vCPUs of what devices leave of the link.
@@ -50,6 +50,8 @@ typedef struct DirtyIteration {
     uint64_t link_pps;
     /* what can be sent within the downtime limit */
     uint64_t switchover_pages;
+    /* vCPUs are being slowed */
+    bool throttled;
     /* for how long in an iteration nothing is sent, because of its sync */
     int64_t pause_ns;
     /*
@@ -142,19 +144,32 @@ uint64_t dirty_target_budget_pps(const DirtyIteration *it, uint64_t device_pps);
  *   and on top of that what is not sent while the sync takes its time
  *
  * To cut the first pass means to throttle from now on.  Let B be the bandwidth,
- * f the threshold, and n nearly all that remains.  Writers much faster than the
- * link are throttled
+ * f the threshold, and n all of memory, of which little is sent yet.  Writers
+ * much faster than the link are throttled
  *
- *   for x / ((1 - f) * B)        after the first pass, x being dirty by then
- *   for n / ((1 - f / 2) * B)    from now on, with syncs in the middle that
- *                                save half of what they dirty
+ *   for D / ((1 - f) * B)               after the first pass, D being dirty by
+ *                                       then
+ *   for n / (f * B) * ln(1 / (1 - f))   from now on: while a part p of n is to
+ *                                       be sent, that falls by B, and rises
+ *                                       by the part 1 - p of f * B, because the
+ *                                       part p is dirtied before its turn
  *
- * The latter is less from x = n * (1 - f) / (1 - f / 2) on, two thirds of n at
- * f = 0.5, and the migration is shorter by all of the first pass.  Syncs may
- * save less if a writer sweeps over its memory, but x grows until the first
- * pass is over.  So x may be a bit less: throttlesim.firstpass compares.
+ * The latter is less from D = n * (1 - f) / f * ln(1 / (1 - f)) on, 69 % of n
+ * at f = 0.5, and the migration is shorter by all of the first pass.  So that
+ * is when to cut it, and the earlier the better: most of what is sent before
+ * has to be sent again.  Of some guests D is known beforehand, see growth.h; of
+ * others only that it is no less than x.  More cannot be known: of two guests
+ * that sweep over their memory, one ends at half of it, and one does not.  The
+ * latter should be throttled before that and the former should not, but until
+ * then both do the same.  throttlesim.firstpass counts those that are missed
+ * for that.
  *
- * @it: where the iteration stands; it is throttled, or is the first
+ * If a deadline has it throttled already, to cut it costs only the sync, and
+ * that a hot set is dirtied again.  So it is enough if the sync saves half of
+ * memory, which is no hot set.
+ *
+ * @it: where the iteration stands; it is throttled, or is the first, in which
+ * case its dirtied_pages are D
  */
 bool dirty_target_wants_sync(const DirtyIteration *it);
 

@@ -45,6 +45,8 @@ typedef struct Model {
     uint64_t link_pps;
     /* pages that vCPUs write, 0: more than an iteration sees */
     uint64_t set_pages;
+    /* they write to those at random, and dirty fewer the more are dirty */
+    bool at_random;
     /* throttling holds vCPUs at this at least, in pages/s */
     uint64_t floor_pps;
     /* all limits together, with dirty-limit instead of dirty-quota */
@@ -171,6 +173,9 @@ static uint64_t model_vcpu_pps(Model *m)
 
     if (m->set_pages && m->vcpu_pages >= m->set_pages) {
         wanted_pps = 0;
+    } else if (m->at_random) {
+        wanted_pps = wanted_pps * (m->set_pages - m->vcpu_pages) /
+                     m->set_pages;
     }
     pps = wanted_pps;
     if (m->decision.limit) {
@@ -339,6 +344,26 @@ static void test_no_sync(void)
     check_no_sync(&m);
 }
 
+/*
+ * A guest that writes all over its memory, only a bit faster than the link
+ * sends: it is known in time that the first pass is going to be in vain, and of
+ * one with a smaller set that it is not.
+ */
+static void test_going_to_be_in_vain(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .set_pages = RAM_PAGES * 9 / 10,
+                .link_pps = LINK_PPS, .at_random = true, .cuts = true };
+
+    model_begin(&m);
+    while (!m.engine.first_pass_cut) {
+        model_step(&m);
+        g_assert_cmpuint(m.vcpus.dirtied_pages, <, RAM_PAGES * 2 / 5);
+    }
+    m = (Model) { .vcpu_pps = 2 * LINK_PPS, .set_pages = RAM_PAGES * 6 / 10,
+                  .link_pps = LINK_PPS, .at_random = true, .cuts = true };
+    check_no_sync(&m);
+}
+
 /* What was missed stays missed, although it gets easy in the end. */
 static void test_deadline_stays_missed(void)
 {
@@ -367,6 +392,19 @@ static void test_first_pass_is_cut_with_deadline(void)
     g_assert_true(m.done);
     g_assert_true(m.engine.first_pass_cut);
     g_assert_cmpint(m.now_ns - m.engine.begin_ns, <=, m.deadline_ns + S / 2);
+}
+
+/* If a deadline has it throttled already, less of memory is enough. */
+static void test_throttled_first_pass_is_cut(void)
+{
+    Model m = { .vcpu_pps = 40 * LINK_PPS, .set_pages = RAM_PAGES * 6 / 10,
+                .link_pps = LINK_PPS, .cuts = true,
+                .deadline_ns = RAM_PAGES / LINK_PPS * S / 2 };
+
+    model_begin(&m);
+    model_run(&m, RAM_PAGES / LINK_PPS * S / 4);
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    g_assert_true(m.engine.first_pass_cut);
 }
 
 /*
@@ -1671,11 +1709,14 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/dirty-engine/all-of-memory", test_all_of_memory);
+    g_test_add_func("/dirty-engine/going-to-be", test_going_to_be_in_vain);
     g_test_add_func("/dirty-engine/sync/none", test_no_sync);
     g_test_add_func("/dirty-engine/deadline-stays-missed",
                     test_deadline_stays_missed);
     g_test_add_func("/dirty-engine/deadline-cuts",
                     test_first_pass_is_cut_with_deadline);
+    g_test_add_func("/dirty-engine/deadline-cuts/throttled",
+                    test_throttled_first_pass_is_cut);
     g_test_add_func("/dirty-engine/sync/devices",
                     test_sync_tells_nothing_of_devices);
     g_test_add_func("/dirty-engine/beyond-link", test_writer_beyond_the_link);

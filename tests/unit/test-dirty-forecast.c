@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <math.h>
 #include "migration/dirty-throttle/account.h"
 #include "migration/dirty-throttle/forecast.h"
 
@@ -230,6 +231,25 @@ static void test_first_pass_is_cut(void)
     g_assert_cmpfloat(seconds(&g, DIRTY_STRATEGY_QUOTA), ==, whole);
 }
 
+/* The set is not done when it is known that it will be. */
+static void test_first_pass_will_be_in_vain(void)
+{
+    DirtyDemand *d;
+    Guest g;
+
+    guest_init(&g, 0, 0);
+    d = &g.demands[0];
+    *d = (DirtyDemand) { };
+    for (int64_t ms = 10; ms <= 20000; ms += 10) {
+        dirty_demand_note(d, ms * MS, USED * MB *
+                          (1 - exp(-2.0 * LINK * ms / 1000 / (USED * MB))));
+    }
+    g.o.cuts = true;
+    /* From half of the first pass on, when 70 % are dirty, it takes 1.6. */
+    g_assert_cmpfloat(seconds(&g, DIRTY_STRATEGY_QUOTA), <,
+                      USED / 100.0 * 1.45);
+}
+
 static void test_devices(void)
 {
     double without;
@@ -402,6 +422,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-forecast/alike", test_alike);
     g_test_add_func("/dirty-forecast/ceiling", test_ceiling);
     g_test_add_func("/dirty-forecast/cut", test_first_pass_is_cut);
+    g_test_add_func("/dirty-forecast/cut/expected",
+                    test_first_pass_will_be_in_vain);
     g_test_add_func("/dirty-forecast/devices", test_devices);
     g_test_add_func("/dirty-forecast/deadline", test_deadline);
     g_test_add_func("/dirty-forecast/deadline-in-vain", test_deadline_in_vain);

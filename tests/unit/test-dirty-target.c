@@ -348,10 +348,17 @@ static void test_first_pass_in_vain(void)
     it.number = 1;
     it.begin_pages = 100000;
     it.remaining_pages = 90000;
-    it.dirtied_pages = 59000;
+    it.dirtied_pages = 69000;
     g_assert_false(dirty_target_wants_sync(&it));
-    it.dirtied_pages = 60000;
+    it.dirtied_pages = 70000;
     g_assert_true(dirty_target_wants_sync(&it));
+    /* 90 % of them have not been sent yet. */
+    it.throttled = true;
+    it.dirtied_pages = 56000;
+    g_assert_true(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 55000;
+    g_assert_false(dirty_target_wants_sync(&it));
+    it.dirtied_pages = 56000;
     it.remaining_pages = it.switchover_pages;
     g_assert_false(dirty_target_wants_sync(&it));
 }

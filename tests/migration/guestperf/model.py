@@ -34,7 +34,7 @@ LEAST = 0.05
 
 # With so much of memory dirty the first pass is in vain, and it is better to
 # begin with throttling at once
-IN_VAIN = 0.6
+IN_VAIN = 0.7
 
 
 @dataclass(frozen=True)

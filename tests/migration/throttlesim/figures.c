@@ -20,7 +20,7 @@
 #define OVERRUN_TIMES 20
 
 /* With so much of memory dirty it is better to throttle at once. */
-#define IN_VAIN 0.6
+#define IN_VAIN 0.7
 
 /* As things were when vCPUs were first slowed down */
 typedef struct Before {

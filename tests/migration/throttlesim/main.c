@@ -19,6 +19,7 @@ const SimPolicy *const policies[] = {
     &policy_limit,
     &policy_limit_and_quota,
     &policy_at_once,
+    &policy_at_half,
     &policy_after_pass,
     NULL
 };

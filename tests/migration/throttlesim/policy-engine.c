@@ -27,11 +27,13 @@
 
 /*
  * Is the first pass cut when the engine says so, as soon as the link is known,
- * or never?  The latter two are what the engine's rule is compared with.
+ * or half of memory is dirty, or never?  The latter ones are what the engine's
+ * rule is compared with.
  */
 typedef enum EngineCut {
     ENGINE_CUT_BY_RULE,
     ENGINE_CUT_AT_ONCE,
+    ENGINE_CUT_AT_HALF,
     ENGINE_CUT_NEVER,
 } EngineCut;
 
@@ -184,22 +186,28 @@ static void engine_begin_both(Sim *s)
     engine_begin(s, true, true);
 }
 
-static void engine_begin_at_once(Sim *s)
+static void engine_begin_overruled(Sim *s, EngineCut cut)
 {
     Engine *e;
 
     engine_begin(s, false, true);
     e = s->state;
-    e->cut = ENGINE_CUT_AT_ONCE;
+    e->cut = cut;
+}
+
+static void engine_begin_at_once(Sim *s)
+{
+    engine_begin_overruled(s, ENGINE_CUT_AT_ONCE);
+}
+
+static void engine_begin_at_half(Sim *s)
+{
+    engine_begin_overruled(s, ENGINE_CUT_AT_HALF);
 }
 
 static void engine_begin_after_pass(Sim *s)
 {
-    Engine *e;
-
-    engine_begin(s, false, true);
-    e = s->state;
-    e->cut = ENGINE_CUT_NEVER;
+    engine_begin_overruled(s, ENGINE_CUT_NEVER);
 }
 
 static void engine_end(Sim *s)
@@ -283,8 +291,13 @@ static void engine_note_late(Engine *e, int64_t now_ns)
  */
 static void engine_overrule(Engine *e)
 {
-    if (e->cut != ENGINE_CUT_BY_RULE && e->e.iteration.number < 2) {
-        e->e.decision.sync = e->cut == ENGINE_CUT_AT_ONCE && e->e.link.pps;
+    const DirtyIteration *it = &e->e.iteration;
+
+    if (e->cut != ENGINE_CUT_BY_RULE && it->number < 2) {
+        e->e.decision.sync = e->e.link.pps &&
+                             (e->cut == ENGINE_CUT_AT_ONCE ||
+                              (e->cut == ENGINE_CUT_AT_HALF &&
+                               it->dirtied_pages >= it->begin_pages / 2));
     }
 }
 
@@ -550,6 +563,12 @@ const SimPolicy policy_at_once = {
     .name = "at-once",
     .on_request = true,
     POLICY_ENGINE(engine_begin_at_once),
+};
+
+const SimPolicy policy_at_half = {
+    .name = "at-half",
+    .on_request = true,
+    POLICY_ENGINE(engine_begin_at_half),
 };
 
 const SimPolicy policy_after_pass = {

@@ -30,6 +30,7 @@ extern const SimPolicy policy_limit_and_quota;
 
 /* dirty-quota that always cuts the first pass at once, and that never does */
 extern const SimPolicy policy_at_once;
+extern const SimPolicy policy_at_half;
 extern const SimPolicy policy_after_pass;
 
 /* All of them; NULL ends the list. */

@@ -10,6 +10,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import os
 import random
@@ -156,6 +157,10 @@ class FirstPassTest(unittest.TestCase):
     ALL = firstpass.Guest(link_mib=200, ram_mib=2000, set_part=0.98, rate=8,
                           vcpus=2, pattern="sweep", ring=4096)
 
+    # The same at random, and little faster than the link: it takes most of the
+    # first pass until so much is dirty that there is no doubt.
+    SLOW = dataclasses.replace(ALL, set_part=0.95, rate=1.6, pattern="random")
+
     # A quarter of memory costs as much however early throttling begins, and the
     # guest the whole time.
     QUARTER = firstpass.Guest(link_mib=200, ram_mib=2000, set_part=0.25, rate=4,
@@ -180,14 +185,31 @@ class FirstPassTest(unittest.TestCase):
 
     def test_all(self) -> None:
         one = self.outcome(self.ALL)
-        self.assertEqual(one.better, [firstpass.AT_ONCE])
-        self.assertTrue(one.good)
+        self.assertFalse(one.trade)
+        self.assertEqual(one.cheaper, one.prices[firstpass.AT_ONCE])
+        self.assertTrue(one.good(firstpass.RULE))
         # Twice the first pass, or nearly so
         self.assertGreater(one.longer(firstpass.AFTER), 1.5)
 
+    def test_expected(self) -> None:
+        """It is as good to begin soon as at once"""
+        one = self.outcome(self.SLOW)
+        self.assertEqual(one.cheaper, one.prices[firstpass.AT_ONCE])
+        self.assertTrue(one.good(firstpass.RULE))
+
+    def test_twins(self) -> None:
+        """A slow sweep over nearly all memory has one, one at random none"""
+        sweep = dataclasses.replace(self.ALL, rate=1.7)
+        missed = [self.outcome(sweep), self.outcome(self.SLOW)]
+        self.assertFalse(missed[0].good(firstpass.RULE))
+        found = firstpass.with_twin(PROGRAM, missed)
+        self.assertEqual([one.guest for one in found], [sweep])
+
     def test_quarter(self) -> None:
         one = self.outcome(self.QUARTER)
-        self.assertTrue(one.good)
+        self.assertTrue(one.trade)
+        self.assertTrue(one.good(firstpass.RULE))
+        self.assertFalse(one.good(firstpass.AT_ONCE))
         self.assertLess(one.dearer(firstpass.RULE), firstpass.DEARER)
         self.assertGreater(one.dearer(firstpass.AT_ONCE), 2)
 
@@ -199,19 +221,20 @@ class FirstPassTest(unittest.TestCase):
         kinds = re.findall(r"B +(\d+) .*%", out.getvalue())
         self.assertEqual(sum(map(int, kinds)), 9)
         self.assertIn("0 of all 27 migrations never end", out.getvalue())
+        self.assertRegex(out.getvalue(), r"Of the \d in which it is not, no ")
 
     def test_good(self) -> None:
-        """A trade is good if it is near to either, and else to the better"""
+        """It is if it is near to the one that costs less work"""
         price = firstpass.Price
 
         def good(rule: firstpass.Price, at_once: firstpass.Price,
                  after: firstpass.Price) -> bool:
             return firstpass.Outcome(self.ALL, {
                 firstpass.RULE: rule, firstpass.AT_ONCE: at_once,
-                firstpass.AFTER: after}).good
+                firstpass.AFTER: after}).good(firstpass.RULE)
 
         trade = price(True, 5, 8), price(True, 8, 5)
-        self.assertTrue(good(price(True, 5.2, 8.7), *trade))
+        self.assertFalse(good(price(True, 5.2, 8.7), *trade))
         self.assertTrue(good(price(True, 8.3, 5.4), *trade))
         self.assertFalse(good(price(True, 6, 6), *trade))
         clear = price(True, 5, 5), price(True, 8, 8)
@@ -219,6 +242,8 @@ class FirstPassTest(unittest.TestCase):
         self.assertFalse(good(price(True, 5.4, 5), *clear))
         self.assertFalse(good(price(True, 5, 5.6), *clear))
         self.assertFalse(good(price(True, 8, 8), *clear))
+        same = price(True, 5, 5), price(True, 8, 5)
+        self.assertFalse(good(price(True, 8, 5), *same))
 
 
 class PageTest(unittest.TestCase):
