@@ -70,10 +70,10 @@ def mention(path):
 
 
 class Translation:
-    """From the files and patches of a base to those of one derived from it"""
+    """From the files and patches of a base, whose source has been made, to
+    those of one derived from it"""
 
     def __init__(self, base):
-        self.base = base
         self.own = base['own_patches']
         self.origin = settings(base['from'])
         self.moves = []
@@ -84,6 +84,12 @@ class Translation:
                 if len(words) not in (0, 2):
                     die(f"{path}: '{line}' is not of the form 'OLD NEW'.")
                 self.moves += [words] if words else []
+        # Added files of the other base: their paths, by the paths here
+        without = base.get('without', '').split()
+        self.files = {self.path(path): path
+                      for path in overlay_files(self.origin)
+                      if not any(fnmatch.fnmatch(path, pattern)
+                                 for pattern in without)}
 
     def path(self, path):
         for old, new in self.moves:
@@ -114,16 +120,9 @@ class Translation:
                 die(f'{script} may not add or remove lines, as it does in '
                     f'{os.path.relpath(path, root)}; added.patch may.')
 
-    def files(self):
-        """Added files of the other base: their paths, by the paths here"""
-        without = self.base.get('without', '').split()
-        return {self.path(path): path for path in overlay_files(self.origin)
-                if not any(fnmatch.fnmatch(path, pattern)
-                           for pattern in without)}
-
     def lay_out_files(self, root):
         """Put added files below a directory, apart from added.patch."""
-        for path, original in self.files().items():
+        for path, original in self.files.items():
             source = os.path.join(self.origin['source'], original)
             target = os.path.join(root, path)
             write(target, self.text(read(source)))
@@ -151,7 +150,7 @@ class Translation:
                 write(os.path.join(root, path),
                       self.text(read(os.path.join(patches, path))))
         self.spell(root)
-        files = list(self.files())
+        files = list(self.files)
 
         def present(line):
             words = [word for word in line[0].split()[1:]
@@ -260,8 +259,8 @@ def make(base):
     """Bring the source of a base up to date."""
     if not base['from']:
         return
+    make(settings(base['from']))
     translation = Translation(base)
-    make(translation.origin)
     mirror = base['source']
     os.makedirs(mirror, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=base['build']) as where:
@@ -271,7 +270,7 @@ def make(base):
         translation.lay_out_files(new)
         translation.change_files(new)
         homes, same = {}, {}
-        for path, original in translation.files().items():
+        for path, original in translation.files.items():
             original = os.path.join(translation.origin['source'], original)
             homes[path] = original
             if checksum(original) == checksum(os.path.join(new, path)):
