@@ -1,7 +1,8 @@
 /*
  * KVM: which vCPU dirties which page, and what it pays for that
  *
- * What kvm-all.c needs.  docs/devel/dirty-throttle.rst tells how it works.
+ * What kvm-all.c needs.  How it works is told in
+ * docs/devel/dirty-throttle.rst.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *

@@ -9,8 +9,8 @@
 """
 What a pre-copy migration can reach, whoever slows the guest down.
 
-docs/devel/dirty-throttle.rst, "What is possible", derives it. All is in pages
-and seconds.
+"What is possible" of docs/devel/dirty-throttle.rst derives it.
+All is in pages and seconds.
 """
 
 import math

@@ -15,7 +15,8 @@ The guest keeps its counters in its own RAM. QEMU must keep that RAM in a file:
     -machine memory-backend=ram
 
 StressGuest(FILE) then reads them without the guest's or QEMU's help, and so
-without slowing either. tests/migration/stress-guest/README.rst has the layout.
+without slowing either. The layout is in
+tests/migration/stress-guest/README.rst.
 """
 
 import os
@@ -141,7 +142,8 @@ def elf_path():
                 "build" / "stress-guest" / "stress-guest.elf")
     if not os.path.isfile(path):
         raise StressGuestError(
-            "no stress guest at %s: run 'make -C tests/migration/stress-guest'"
+            "no stress guest at %s: run"
+            " 'make -C tests/migration/stress-guest'"
             " or set STRESS_GUEST" % path)
     return str(path)
 

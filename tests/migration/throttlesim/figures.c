@@ -129,7 +129,7 @@ void timeline_print_head(FILE *file)
 }
 
 /*
- * As docs/devel/dirty-throttle.rst has it in "What is possible"; @at_once: for
+ * "What is possible" of docs/devel/dirty-throttle.rst; @at_once: for
  * a strategy that throttles from the beginning
  */
 static double figures_possible_s(const Sim *s, bool *at_once)

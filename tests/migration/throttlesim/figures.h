@@ -17,8 +17,8 @@ typedef struct SimFigures {
     double downtime_ms;
     unsigned iterations;
     /*
-     * What is possible, as docs/devel/dirty-throttle.rst derives it; 0: the
-     * link or the guest changes, so that there is no formula
+     * What is possible, by docs/devel/dirty-throttle.rst; 0: the link
+     * or the guest changes, so that there is no formula
      */
     double possible_s;
     /* that is for who throttles from the beginning */
