@@ -30,14 +30,13 @@
 #define DEADLINE_MAX 1000000
 
 /*
- * By how much more, or less, a guest may dirty than it was measured to, in
- * percent: from one time to the next, and if nothing is known but the sum of
- * what all vCPUs dirty in one time.
+ * A guest may dirty so many percent more, or less, than when it was measured.
+ * The second is for a guest of which only the sum for all vCPUs is known.
  */
 #define MARGIN_PERCENT 10
 #define MARGIN_SUM_PERCENT 30
 
-/* In which all is dirtied whose rate is not known: a window of the sender's */
+/* What is dirtied at a rate that nobody knows is dirtied in a window. */
 #define AT_ONCE_NS (100 * SCALE_MS)
 
 /* A vCPU that keeps so much of its work is not slowed. */
@@ -88,7 +87,7 @@ void dirty_throttle_measure_from_now(void)
     }
     QEMU_LOCK_GUARD(&t->lock);
     if (t->watching_demands) {
-        dirty_throttle_keep(t);
+        dirty_throttle_accept(t);
         dirty_throttle_count_demands(t, get_clock());
     }
 }
@@ -112,8 +111,8 @@ static void forecast_take_demands(DirtyThrottle *t, DirtyMeasurement *m)
 
 /*
  * All that is known is what was dirtied in the end.  Whoever writes the same
- * pages again and again has dirtied them at once, so that is what is supposed:
- * a migration that would end is no harm to who was told that it would not.
+ * pages again and again has dirtied them at once, so that is what is supposed.
+ * The forecast is too bad then, which does less harm than one that is too good.
  */
 static void forecast_take_sum(DirtyMeasurement *m, uint64_t pages)
 {
@@ -137,6 +136,7 @@ void dirty_throttle_measure_end(int64_t rate_mbps, int64_t took_ms)
     DirtyThrottle *t = &dirty_throttle;
     g_autofree DirtyMeasurement *m = g_new0(DirtyMeasurement, 1);
     uint64_t found_pages = 0;
+    bool told_apart = false;
 
     m->memory = dirty_throttle_memory();
     m->guest_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
@@ -162,9 +162,9 @@ void dirty_throttle_measure_end(int64_t rate_mbps, int64_t took_ms)
             dirty_throttle_correct(t, found_pages);
             dirty_throttle_correct_demands(t);
         }
-        m->told_apart = !t->unexplained;
+        told_apart = !t->unexplained;
     }
-    if (m->told_apart) {
+    if (told_apart) {
         forecast_take_demands(t, m);
     } else {
         forecast_take_sum(m, rate_mbps * took_ms / 1000 *
@@ -269,7 +269,7 @@ static DirtyForecastInfo *forecast_tell(const DirtyOutlook *o,
     info->throttled_time = f.throttled_ns / SCALE_MS;
     info->has_deadline_missed = strategy == DIRTY_STRATEGY_DEADLINE;
     info->deadline_missed = f.late;
-    /* What each keeps is not known where it is not known who dirties what. */
+    /* If it is not known who dirties what, nobody knows what each keeps. */
     if (cpu_indexes || strategy < DIRTY_STRATEGY_QUOTA) {
         info->slowed = forecast_slowed(cpu_indexes, kept, o->nr_demands);
     }
@@ -345,8 +345,8 @@ static DirtyDemandInfoList *forecast_tell_demands(const DirtyMeasurement *m)
         DirtyDemandInfo *info = g_new0(DirtyDemandInfo, 1);
         double second = MIN(1, (double)d->span_ns / NANOSECONDS_PER_SECOND);
 
-        info->has_cpu_index = m->told_apart;
-        info->cpu_index = m->told_apart ? m->cpu_indexes[i] : 0;
+        info->has_cpu_index = m->cpu_indexes != NULL;
+        info->cpu_index = m->cpu_indexes ? m->cpu_indexes[i] : 0;
         info->rate = dirty_throttle_pps_to_mbps(
             dirty_demand_pages(d, second) / second);
         info->write_set = dirty_throttle_pages_to_bytes(d->span_pages);
@@ -430,7 +430,7 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
     o.alike = !dirty_throttle_available() || t->unexplained;
     o.cuts = t->ops && !t->ops->take_found_pages;
 
-    /* Who may not slow vCPUs alike cannot slow them where nobody tells. */
+    /* Where nothing tells vCPUs apart, auto-converge must be allowed. */
     can_quota = t->ops && (!o.alike || (t->ops->watch_time &&
                                         migrate_auto_converge()));
 
@@ -446,8 +446,8 @@ DirtyForecastReport *qmp_query_dirty_forecast(bool has_bandwidth,
             (s == DIRTY_STRATEGY_DEADLINE && !o.deadline_ns)) {
             continue;
         }
-        if (s >= DIRTY_STRATEGY_QUOTA && !m->told_apart) {
-            /* How fast they are is not known, nor what a ceiling would do. */
+        if (s >= DIRTY_STRATEGY_QUOTA && !m->cpu_indexes) {
+            /* What a vCPU dirties at its ceiling is not known. */
             o.ceiling_percent = 100;
         }
         QAPI_LIST_APPEND(tail, forecast_tell(&o, s, m->cpu_indexes));

@@ -14,7 +14,7 @@
 /* Capabilities were set, or have their first values.  With the BQL held. */
 void dirty_throttle_capabilities_changed(void);
 
-/* Another one is coming, of whatever kind; the record of the last one goes. */
+/* A migration of any kind is going to begin: forget the last one's record. */
 void dirty_throttle_migration_init(void);
 
 /**

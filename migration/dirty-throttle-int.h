@@ -21,7 +21,7 @@
 #include "dirty-throttle/vcpu.h"
 
 typedef struct DirtyThrottleVcpu {
-    /* ceiling set by the operator in MB/s, 0: none; under DirtyThrottle.lock */
+    /* limit set by the operator in MB/s, 0: none; under DirtyThrottle.lock */
     uint64_t limit_mbps;
 
     /*
@@ -102,8 +102,7 @@ typedef struct DirtyMeasurement {
     int64_t guest_ns;
     int64_t took_ns;
     DirtyMemory memory;
-    /* one demand for each vCPU; else one for all, and no indexes */
-    bool told_apart;
+    /* of each vCPU, or of all of them together if there are no indexes */
     unsigned nr_demands;
     DirtyDemand *demands;
     int *cpu_indexes;
@@ -137,7 +136,7 @@ typedef struct DirtyThrottle {
     int64_t look_ahead_ns;
     unsigned nr_operator_limits;
     int64_t epoch_ns;
-    int64_t recorded_ns;
+    int64_t noted_ns;
     /*
      * What a page reported is worth; found since it was last corrected.  Only
      * with take_found_pages().
@@ -149,14 +148,13 @@ typedef struct DirtyThrottle {
      * long as vCPUs do not report time instead.
      */
     bool unexplained;
-    /*
-     * calc-dirty-rate is at work; vCPUs are watched for it, if nobody slows
-     * them; since when their demands count, also in a migration; what it has
-     * found the last time, NULL: nothing yet
-     */
+    /* calc-dirty-rate is at work */
     bool measuring;
+    /* vCPUs are watched for it, because nobody slows them */
     bool watching_demands;
+    /* since when demands count, for that or in a first pass */
     int64_t demands_ns;
+    /* what it has found the last time, NULL: nothing yet */
     DirtyMeasurement *measurement;
     DirtyThrottleMigration migration;
     /* of the last one that has ended; NULL: none has, or another is coming */
@@ -197,15 +195,17 @@ void dirty_throttle_note_change(DirtyThrottle *t, int64_t now_ns);
  */
 void dirty_throttle_record(DirtyThrottle *t);
 
-/* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
+/* The limit on a vCPU, 0: none.  Called with t->lock held. */
 uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu);
 
 /*
- * It is known how much vCPUs have really dirtied; or what was reported until
- * now cannot be compared.  Called with t->lock held, after a look.
+ * Correct charges: so much have vCPUs really dirtied since this was last done.
+ * Called with t->lock held, after a look.
  */
 void dirty_throttle_correct(DirtyThrottle *t, uint64_t found_pages);
-void dirty_throttle_keep(DirtyThrottle *t);
+
+/* Leave charges as they are, if there is nothing to compare with.  As above. */
+void dirty_throttle_accept(DirtyThrottle *t);
 
 /* From now on the thread notes the demands of vCPUs.  With t->lock held. */
 void dirty_throttle_watch_demands(DirtyThrottle *t);

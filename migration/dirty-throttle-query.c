@@ -41,7 +41,7 @@ bool dirty_throttle_query_rounds(uint64_t *throttle_time_us,
     *throttle_time_us = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyVcpu *v = &t->vcpus[i].v;
-        DirtyRecord recent;
+        DirtyCounters recent;
 
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         if (!v->total_known) {
@@ -70,7 +70,7 @@ static DirtyThrottleVcpuStats *query_vcpu(DirtyThrottle *t, int cpu_index)
     uint64_t limit_mbps = dirty_throttle_limit_mbps(t, vcpu);
     DirtyThrottleVcpuStats *stats;
     DirtyVcpu *v = &vcpu->v;
-    DirtyRecord recent;
+    DirtyCounters recent;
 
     QEMU_LOCK_GUARD(&vcpu->lock);
     if (!v->total_known) {

@@ -232,7 +232,7 @@ DirtyThrottleRecord *dirty_throttle_query_record(void)
     DirtyThrottle *t = &dirty_throttle;
 
     QEMU_LOCK_GUARD(&t->lock);
-    /* Its state may be told before the migration thread has come to its end. */
+    /* Its state may say that it is over before its thread has come here. */
     if (t->migration.precopy) {
         dirty_throttle_record(t);
     }

@@ -249,7 +249,7 @@ static uint64_t throttle_past_pages(DirtyThrottle *t)
     return pages;
 }
 
-/* The ceiling on a vCPU, 0: none.  Called with t->lock held. */
+/* The limit on a vCPU, 0: none.  Called with t->lock held. */
 uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
 {
     uint64_t mbps = vcpu->limit_mbps;
@@ -265,7 +265,7 @@ uint64_t dirty_throttle_limit_mbps(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
 }
 
 /*
- * Make ceilings follow what has been decided.  Called with t->lock held.
+ * Make limits follow what has been decided.  Called with t->lock held.
  *
  * Returns: whether a vCPU may sleep longer than it need now
  */
@@ -388,7 +388,7 @@ static int64_t throttle_rate_span_ns(DirtyThrottle *t)
 }
 
 /* What a vCPU that pays is allowed.  Called with t->lock and its lock held. */
-static void throttle_record_lowest(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
+static void throttle_note_lowest(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
 {
     const DirtyVcpu *v = &vcpu->v;
     uint64_t pps = v->limit.rate_pps;
@@ -403,20 +403,20 @@ static void throttle_record_lowest(DirtyThrottle *t, DirtyThrottleVcpu *vcpu)
 }
 
 /* Called with t->lock held, after a look. */
-static void throttle_record_rates(DirtyThrottle *t, int64_t now_ns)
+static void throttle_note_rates(DirtyThrottle *t, int64_t now_ns)
 {
-    if (now_ns - t->recorded_ns <
-        throttle_rate_span_ns(t) / DIRTY_RATE_RECORDS) {
+    if (now_ns - t->noted_ns <
+        throttle_rate_span_ns(t) / DIRTY_HISTORY_LENGTH) {
         return;
     }
-    t->recorded_ns = now_ns;
+    t->noted_ns = now_ns;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         DirtyVcpu *v = &t->vcpus[i].v;
 
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
-        dirty_history_record(&t->vcpus[i].history, v->dirtied_pages,
-                             v->paid_ns, now_ns);
-        throttle_record_lowest(t, &t->vcpus[i]);
+        dirty_history_note(&t->vcpus[i].history, v->dirtied_pages, v->paid_ns,
+                           now_ns);
+        throttle_note_lowest(t, &t->vcpus[i]);
     }
 }
 
@@ -538,7 +538,7 @@ void dirty_throttle_correct(DirtyThrottle *t, uint64_t found_pages)
 
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
         dirty_vcpu_correct(v, explained ?
-                           dirty_estimate_share(e, v->reported_pages) : 0,
+                           dirty_estimate_part(e, v->reported_pages) : 0,
                            e->worth, throttle_now_ns());
     }
     if (!explained) {
@@ -563,12 +563,12 @@ static void throttle_begin_alike(DirtyThrottle *t)
     trace_dirty_throttle_migration("alike");
 }
 
-void dirty_throttle_keep(DirtyThrottle *t)
+void dirty_throttle_accept(DirtyThrottle *t)
 {
     t->found_pages = 0;
     for (unsigned i = 0; i < t->nr_vcpus; i++) {
         QEMU_LOCK_GUARD(&t->vcpus[i].lock);
-        dirty_vcpu_keep(&t->vcpus[i].v);
+        dirty_vcpu_accept(&t->vcpus[i].v);
     }
 }
 
@@ -698,7 +698,7 @@ static void throttle_step(DirtyThrottle *t)
     /* CALCULATE */
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         now_ns = throttle_now_ns();
-        throttle_record_rates(t, now_ns);
+        throttle_note_rates(t, now_ns);
         dirty_throttle_note_demands(t, now_ns);
         throttle_decide(t, now_ns);
         new_epoch = t->nr_operator_limits && !t->migration.active &&
@@ -937,7 +937,7 @@ static void throttle_compare(DirtyThrottle *t, uint64_t iteration,
     int64_t now_ns = throttle_now_ns();
 
     if (iteration < 2) {
-        dirty_throttle_keep(t);
+        dirty_throttle_accept(t);
         return;
     }
     dirty_throttle_correct(t, MIN(t->found_pages,

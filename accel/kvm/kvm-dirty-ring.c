@@ -1,5 +1,5 @@
 /*
- * KVM dirty rings: look, harvest, reset
+ * KVM dirty rings: look and harvest
  *
  * KVM tells in each vCPU's ring which pages the vCPU has dirtied.  A page gets
  * in once, when the write protection of its mapping is lifted, and again only
@@ -383,6 +383,14 @@ void kvm_dirty_ring_reap(KVMState *s, KVMDirtyVcpu *only, bool yield)
         }
         count = kvm_dirty_ring_reap_batch(s, only);
     }
+}
+
+void kvm_dirty_ring_flush(KVMState *s, bool epoch_due)
+{
+    /* What is marked now is all that had been dirtied; the rest can wait. */
+    kvm_dirty_ring_mark_now(s, NULL);
+    s->dirty->epoch_due = epoch_due;
+    kvm_dirty_ring_reap(s, NULL, true);
 }
 
 /*

@@ -1,5 +1,5 @@
 /*
- * KVM dirty rings: look, harvest, reset
+ * KVM dirty rings: look and harvest
  *
  * Everything here is called under kvm_slots_lock(), from any thread.
  *
@@ -21,9 +21,9 @@
 int kvm_dirty_ring_vcpu_init(KVMDirtyVcpu *d);
 
 /*
- * Charge the vCPU for what has come into its ring; but not while a sync that
- * begins an epoch is under way.  Reads the shared ring only: no ioctl, nothing
- * is write-protected again, no page gets lost or found.
+ * Charge the vCPU for what has come into its ring, unless an epoch is due.
+ * Reads the shared ring only: no ioctl, nothing is write-protected again, no
+ * page gets lost or found.
  */
 void kvm_dirty_ring_look(KVMDirtyVcpu *d);
 
@@ -51,6 +51,16 @@ void kvm_dirty_ring_mark_now(KVMState *s, KVMDirtyVcpu *only);
  * @yield: give the lock to others between the batches
  */
 void kvm_dirty_ring_reap(KVMState *s, KVMDirtyVcpu *only, bool yield);
+
+/**
+ * kvm_dirty_ring_flush: harvest all that is in the rings by now
+ *
+ * The lock is given to others between batches.
+ *
+ * @epoch_due: an epoch begins when the caller says so.  Until then nobody
+ *             looks.
+ */
+void kvm_dirty_ring_flush(KVMState *s, bool epoch_due);
 
 /**
  * kvm_dirty_ring_reap_full: harvest a vCPU's full ring

@@ -11,7 +11,7 @@
  *   kvm-dirty-time.c      how long vCPUs run, where they do not tell, either
  *   kvm-dirty-found.c     how much they have really dirtied
  *   kvm-dirty-reaper.c    when rings are harvested
- *   kvm-dirty-ring.c      look, harvest, reset
+ *   kvm-dirty-ring.c      look, harvest
  *   kvm-dirty-reset.c     write-protect what was harvested
  *   kvm-dirty-hold.c      vCPUs are got out of the guest, and held
  *   kvm-dirty-charge.c    whom a page is charged to
@@ -237,10 +237,7 @@ void kvm_dirty_sync_begin(KVMState *s)
     /* Hardware may buffer dirty pages until its vCPU leaves the guest. */
     kvm_dirty_vcpus_leave(s);
     kvm_slots_lock();
-    /* What is marked now is all that had been dirtied; the rest can wait. */
-    kvm_dirty_ring_mark_now(s, NULL);
-    s->dirty->epoch_due = epoch_due;
-    kvm_dirty_ring_reap(s, NULL, true);
+    kvm_dirty_ring_flush(s, epoch_due);
     trace_kvm_dirty_ring_flush(1);
     kvm_dirty_reset_repair(s);
 }

@@ -174,7 +174,7 @@ DirtyThrottleAllowance dirty_throttle_resume(int cpu_index, int64_t paid_ns,
 
 /* What is known of one vCPU, for people and for QMP */
 typedef struct DirtyThrottleVcpuInfo {
-    /* ceiling in force, 0: none */
+    /* the limit in force, 0: none */
     uint64_t limit_mbps;
     /* pages/s newly dirtied, over the last second or a little less */
     uint64_t rate_pps;
@@ -184,7 +184,7 @@ typedef struct DirtyThrottleVcpuInfo {
 bool dirty_throttle_available(void);
 
 /**
- * dirty_throttle_set_limit: the operator's ceiling on a vCPU
+ * dirty_throttle_set_limit: the operator's limit on a vCPU
  *
  * @cpu_index: 0..max_cpus - 1; the vCPU need not be plugged
  * @limit_mbps: DIRTY_LIMIT_MIN_MBPS..DIRTY_LIMIT_MAX_MBPS, 0: none

@@ -13,8 +13,8 @@
 /* 2^-30 of the longest time is some 0.1 us. */
 #define BISECTIONS 30
 
-/* What lies beyond is told by no less than the last quarter of the time. */
-#define LATEST_PART 0.75
+/* To tell what comes after it, at least so much of the time is looked at. */
+#define LATEST_PART 0.25
 
 /* What lies between two points of the curve is taken for a straight line. */
 static double between(double x, double x0, double y0, double x1, double y1)
@@ -65,10 +65,7 @@ static double demand_measured(const DirtyDemand *d, double seconds)
     return between(ns, x0, y0, d->span_ns, d->span_pages);
 }
 
-/*
- * It goes on as it did from the last point on, unless that is so late that
- * nothing can be said of the time after it.
- */
+/* It goes on as in the latest part of it, from a point that is early enough. */
 static double demand_beyond(const DirtyDemand *d, double seconds)
 {
     double ns = seconds * DIRTY_NS_PER_S, x0 = 0, y0 = 0;
@@ -76,7 +73,7 @@ static double demand_beyond(const DirtyDemand *d, double seconds)
     for (unsigned n = 0; n < d->known; n++) {
         double x1 = DIRTY_DEMAND_FIRST_NS << n;
 
-        if (x1 <= d->span_ns * LATEST_PART) {
+        if (x1 <= d->span_ns * (1 - LATEST_PART)) {
             x0 = x1;
             y0 = d->pages[n];
         }

@@ -121,8 +121,8 @@
 #define QUIET_NS (2 * DIRTY_SETTLE_NS)
 
 /*
- * The link is stuck, or a sync takes its time, if it is longer ago that the
- * sender got on; see link.h.
+ * If the sender has not got on for longer, the link is stuck, or a sync takes
+ * its time; see link.h.
  */
 #define STUCK_NS 200000000LL
 
@@ -467,7 +467,7 @@ static void engine_set_threshold(DirtyEngine *e, const DirtyAim *aim,
 static bool engine_must_begin(const DirtyEngine *e)
 {
     unsigned percent = e->phase == DIRTY_PHASE_THROTTLING ?
-                       DIRTY_DEADLINE_REST_PERCENT :
+                       DIRTY_DEADLINE_STOP_PERCENT :
                        DIRTY_DEADLINE_BEGIN_PERCENT;
 
     return e->deadline && e->iteration.threshold_percent < percent;
@@ -478,9 +478,9 @@ static bool engine_must_begin(const DirtyEngine *e)
  * or may do so: in other guests it may be a hot set that is dirtied, which
  * would be dirtied again before its turn, and charged again, for nothing.
  *
- * Not where it is syncs that tell what estimates are worth: one
- * in the middle does not find pages that were to be sent anyway, so that they
- * would be taken for worth too little.
+ * Where charges are estimates there is none: a sync tells what they are worth,
+ * and one in the middle would tell too little, because it does not find pages
+ * that were to be sent anyway.
  */
 static bool engine_wants_sync(const DirtyEngine *e, uint64_t dirtied_pages)
 {

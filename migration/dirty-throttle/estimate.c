@@ -65,7 +65,7 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
     }
     e->reported_sum = reported_pages >> e->shift;
     e->found_pages = found_pages;
-    e->rest = 0;
+    e->remainder = 0;
     if (e->by_time) {
         estimate_correct_by_time(e);
         return true;
@@ -93,9 +93,9 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
  *   found * reported / sum = q * reported + r * reported / sum
  *
  * r and reported are below 2^32, so the product does not overflow, nor does it
- * with the rest of the division before, which is below sum.
+ * with the remainder of the division before, which is below sum.
  */
-uint64_t dirty_estimate_share(DirtyEstimate *e, uint64_t reported_pages)
+uint64_t dirty_estimate_part(DirtyEstimate *e, uint64_t reported_pages)
 {
     uint64_t q, part;
 
@@ -104,7 +104,7 @@ uint64_t dirty_estimate_share(DirtyEstimate *e, uint64_t reported_pages)
         return 0;
     }
     q = e->found_pages / e->reported_sum;
-    part = e->found_pages % e->reported_sum * reported_pages + e->rest;
-    e->rest = part % e->reported_sum;
+    part = e->found_pages % e->reported_sum * reported_pages + e->remainder;
+    e->remainder = part % e->reported_sum;
     return q * reported_pages + part / e->reported_sum;
 }

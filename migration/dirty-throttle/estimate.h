@@ -49,7 +49,7 @@ typedef struct DirtyEstimate {
     uint64_t reported_sum;
     uint64_t found_pages;
     /* the part of a page that was not given to those before, / reported_sum */
-    uint64_t rest;
+    uint64_t remainder;
 } DirtyEstimate;
 
 /* What is reported counts as it is, until a sync tells better. */
@@ -72,7 +72,7 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
                             uint64_t found_pages);
 
 /**
- * dirty_estimate_share: what one vCPU has dirtied
+ * dirty_estimate_part: what one vCPU has dirtied
  *
  * For each vCPU once after dirty_estimate_correct().
  *
@@ -82,6 +82,6 @@ bool dirty_estimate_correct(DirtyEstimate *e, uint64_t reported_pages,
  * found, if all have reported what dirty_estimate_correct() was told; up to
  * one page for each vCPU less if that was 2^32 pages or more.
  */
-uint64_t dirty_estimate_share(DirtyEstimate *e, uint64_t reported_pages);
+uint64_t dirty_estimate_part(DirtyEstimate *e, uint64_t reported_pages);
 
 #endif

@@ -49,7 +49,7 @@
 /* Nobody waits for longer than a year, which is far below 2^63 ns. */
 #define SECONDS_MAX (365.0 * 24 * 3600)
 
-/* Of the first pass: whether it is cut after one of them */
+/* Whether the first pass is cut is looked up after each of so many parts. */
 #define CUT_STEPS 64
 
 /* More pages than any machine has */
@@ -58,7 +58,7 @@
 /* 2^-20 of what the fastest vCPU dirties is a page or so. */
 #define BISECTIONS 20
 
-/* So many times the budget is more than what bisection leaves open. */
+/* More than so many times the budget is not due to bisection. */
 #define BEYOND 1.01
 
 /* auto-converge: a sync that ends a period of a second counts, twice */
@@ -132,7 +132,10 @@ static double run_dirties(const Run *r, double seconds, double part)
     return pages;
 }
 
-/* What vCPUs dirty that have no more than @level each, but for the ceiling */
+/*
+ * What vCPUs dirty if none dirties more than @level, or than it does at its
+ * ceiling
+ */
 static double run_levelled(const Run *r, double level)
 {
     double pages = 0;
@@ -143,7 +146,7 @@ static double run_levelled(const Run *r, double level)
     return pages;
 }
 
-/* What vCPUs dirty that are held to @budget, each to the same @level */
+/* What vCPUs dirty that are held to @budget: each to the same @level */
 static double run_hold(const Run *r, double seconds, double budget,
                        double *level)
 {
@@ -210,9 +213,9 @@ static void run_note_awake(Run *r, double seconds, double level, double part)
 }
 
 /*
- * Does the engine begin to throttle?  It does if the iteration would leave more
- * than can be switched over, or than the threshold says, once all is sent; and
- * then it goes on to the end, for all that is known.
+ * Does the engine throttle?  It begins when the iteration would leave more than
+ * can be switched over, and more than the threshold says.  Here it goes on to
+ * the end.
  */
 static bool run_must_throttle(const Run *r)
 {

@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include "growth.h"
 
-/* So often 1 / (1 + x / 64) is squared to get its 64th power. */
+/* 1 / (1 + x / 64) is squared so often: that gives its 64th power. */
 #define SQUARINGS 6
 
 /* exp(-x), and up to half a percent more */
@@ -40,7 +40,7 @@ static double growth_expect(const DirtyGrowth *g, double pps,
     double less = 2 * g->page_seconds - g->pages * g->seconds;
     double rate = less / (g->page_seconds * g->seconds - 2 * g->page_seconds2);
 
-    /* Nor is it more, where nothing is dirty and the rate is no number. */
+    /* As long as nothing is dirty the rate is no number, and not above 0. */
     if (!(rate > 0) || g->pages + pps / rate > most_pages) {
         return g->pages;
     }

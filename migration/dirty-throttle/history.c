@@ -10,30 +10,31 @@
 #include "history.h"
 #include "vcpu.h"
 
-void dirty_history_record(DirtyHistory *h, uint64_t dirtied_pages,
-                          uint64_t paid_ns, int64_t now_ns)
+void dirty_history_note(DirtyHistory *h, uint64_t dirtied_pages,
+                        uint64_t paid_ns, int64_t now_ns)
 {
-    h->records[h->next] = (DirtyRecord) {
+    h->counters[h->next] = (DirtyCounters) {
         .time_ns = now_ns,
         .dirtied_pages = dirtied_pages,
         .paid_ns = paid_ns,
     };
-    h->next = (h->next + 1) % DIRTY_RATE_RECORDS;
+    h->next = (h->next + 1) % DIRTY_HISTORY_LENGTH;
 }
 
-DirtyRecord dirty_history_recent(const DirtyHistory *h)
+DirtyCounters dirty_history_recent(const DirtyHistory *h)
 {
-    const DirtyRecord *last, *first;
+    const DirtyCounters *last, *first;
 
-    last = &h->records[(h->next + DIRTY_RATE_RECORDS - 1) % DIRTY_RATE_RECORDS];
+    last = &h->counters[(h->next + DIRTY_HISTORY_LENGTH - 1) %
+                        DIRTY_HISTORY_LENGTH];
     first = last;
-    for (unsigned n = 0; n < DIRTY_RATE_RECORDS; n++) {
-        first = &h->records[(h->next + n) % DIRTY_RATE_RECORDS];
+    for (unsigned n = 0; n < DIRTY_HISTORY_LENGTH; n++) {
+        first = &h->counters[(h->next + n) % DIRTY_HISTORY_LENGTH];
         if (first->time_ns) {
             break;
         }
     }
-    return (DirtyRecord) {
+    return (DirtyCounters) {
         .time_ns = last->time_ns - first->time_ns,
         .dirtied_pages = dirty_pages_since(last->dirtied_pages,
                                            first->dirtied_pages),
@@ -43,7 +44,7 @@ DirtyRecord dirty_history_recent(const DirtyHistory *h)
 
 uint64_t dirty_history_rate_pps(const DirtyHistory *h)
 {
-    DirtyRecord recent = dirty_history_recent(h);
+    DirtyCounters recent = dirty_history_recent(h);
 
     return dirty_pages_rate_pps(recent.dirtied_pages, recent.time_ns);
 }

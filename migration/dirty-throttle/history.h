@@ -11,33 +11,34 @@
 #ifndef MIGRATION_DIRTY_THROTTLE_HISTORY_H
 #define MIGRATION_DIRTY_THROTTLE_HISTORY_H
 
-/* Rates are computed from the latest and the oldest of so many records. */
-#define DIRTY_RATE_RECORDS 10
+/* Rates are computed from the first and the last of so many that are kept. */
+#define DIRTY_HISTORY_LENGTH 10
 
-typedef struct DirtyRecord {
+/* As of one time, or how much they have grown between two times */
+typedef struct DirtyCounters {
     int64_t time_ns;
     uint64_t dirtied_pages;
     uint64_t paid_ns;
-} DirtyRecord;
+} DirtyCounters;
 
-/* records[(next + n) % DIRTY_RATE_RECORDS], oldest first; all zero at first */
+/* From counters[next] on, the oldest first; all zero in the beginning */
 typedef struct DirtyHistory {
-    DirtyRecord records[DIRTY_RATE_RECORDS];
+    DirtyCounters counters[DIRTY_HISTORY_LENGTH];
     unsigned next;
 } DirtyHistory;
 
 /**
- * dirty_history_record: keep a record of a vCPU's counters
+ * dirty_history_note: keep a vCPU's counters as they are now
  *
  * @dirtied_pages: charged so far; may get less, by a correction
  * @paid_ns: slept for penalties so far
  * @now_ns: the time, above 0
  */
-void dirty_history_record(DirtyHistory *h, uint64_t dirtied_pages,
-                          uint64_t paid_ns, int64_t now_ns);
+void dirty_history_note(DirtyHistory *h, uint64_t dirtied_pages,
+                        uint64_t paid_ns, int64_t now_ns);
 
-/* What the records span; all zero while there is but one. */
-DirtyRecord dirty_history_recent(const DirtyHistory *h);
+/* From the oldest to the latest that are kept; all zero while there is one. */
+DirtyCounters dirty_history_recent(const DirtyHistory *h);
 
 /* Pages/s dirtied of late. */
 uint64_t dirty_history_rate_pps(const DirtyHistory *h);

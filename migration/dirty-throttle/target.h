@@ -33,7 +33,7 @@
  * the first, and ends when it leaves more than the second again.
  */
 #define DIRTY_DEADLINE_BEGIN_PERCENT 10
-#define DIRTY_DEADLINE_REST_PERCENT 30
+#define DIRTY_DEADLINE_STOP_PERCENT 30
 
 /* Where the migration's present iteration stands */
 typedef struct DirtyIteration {

@@ -24,7 +24,7 @@ void dirty_vcpu_forget(DirtyVcpu *v, int64_t now_ns)
 {
     v->total_known = false;
     v->worth = DIRTY_WORTH_ONE;
-    dirty_vcpu_keep(v);
+    dirty_vcpu_accept(v);
     v->stretch_ns = 0;
     v->run_pages = 0;
     v->fresh_pages = 0;
@@ -89,7 +89,7 @@ void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
     dirty_account_pay(&v->share, MIN(back_pages,
                                      dirty_account_debt_pages(&v->share)));
     v->worth = worth;
-    dirty_vcpu_keep(v);
+    dirty_vcpu_accept(v);
 }
 
 bool dirty_vcpu_set_ceiling(DirtyVcpu *v, unsigned percent)

@@ -107,7 +107,7 @@ void dirty_vcpu_correct(DirtyVcpu *v, uint64_t pages, unsigned worth,
                         int64_t now_ns);
 
 /* What was charged is right, for all that is known. */
-static inline void dirty_vcpu_keep(DirtyVcpu *v)
+static inline void dirty_vcpu_accept(DirtyVcpu *v)
 {
     v->reported_pages = 0;
     v->charged_pages = 0;

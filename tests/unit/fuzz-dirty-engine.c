@@ -94,7 +94,7 @@ typedef struct Fuzz {
     DirtyEngine engine;
     DirtyPool pool;
     unsigned rounds;
-    int64_t recorded_ns;
+    int64_t noted_ns;
 
     /* what the operator set; the means are those of the next migration */
     DirtyMeans means;
@@ -443,13 +443,13 @@ static void fuzz_share(Fuzz *f)
 /* A step of the throttle thread, after its looks */
 static void fuzz_step(Fuzz *f)
 {
-    if (f->now_ns - f->recorded_ns >= S / DIRTY_RATE_RECORDS) {
-        f->recorded_ns = f->now_ns;
+    if (f->now_ns - f->noted_ns >= S / DIRTY_HISTORY_LENGTH) {
+        f->noted_ns = f->now_ns;
         for (int i = 0; i < VCPUS; i++) {
             Vcpu *c = &f->vcpus[i];
 
-            dirty_history_record(&c->history, c->v.dirtied_pages, c->v.paid_ns,
-                                 f->now_ns);
+            dirty_history_note(&c->history, c->v.dirtied_pages, c->v.paid_ns,
+                               f->now_ns);
             g_assert_cmpuint(dirty_history_rate_pps(&c->history), <=,
                              DIRTY_RATE_MAX_PPS);
         }

@@ -41,7 +41,7 @@ static void test_parts_are_the_whole(void)
             continue;
         }
         for (int i = 0; i < VCPUS; i++) {
-            uint64_t part = dirty_estimate_share(&e, reported[i]);
+            uint64_t part = dirty_estimate_part(&e, reported[i]);
             uint64_t exact = found * reported[i];
 
             g_assert_cmpuint((part + 1) * sum(reported), >=, exact);
@@ -63,11 +63,11 @@ static void test_nothing_for_nothing(void)
 
     dirty_estimate_init(&e);
     g_assert_true(dirty_estimate_correct(&e, 3000, 10000));
-    g_assert_cmpuint(dirty_estimate_share(&e, 0), ==, 0);
-    g_assert_cmpuint(dirty_estimate_share(&e, 3000), ==, 10000);
-    g_assert_cmpuint(dirty_estimate_share(&e, 0), ==, 0);
+    g_assert_cmpuint(dirty_estimate_part(&e, 0), ==, 0);
+    g_assert_cmpuint(dirty_estimate_part(&e, 3000), ==, 10000);
+    g_assert_cmpuint(dirty_estimate_part(&e, 0), ==, 0);
     g_assert_true(dirty_estimate_correct(&e, 0, 0));
-    g_assert_cmpuint(dirty_estimate_share(&e, 0), ==, 0);
+    g_assert_cmpuint(dirty_estimate_part(&e, 0), ==, 0);
 }
 
 static void test_worth(void)
@@ -111,7 +111,7 @@ static void test_huge(void)
     g_assert_true(dirty_estimate_correct(&e, 3ULL << 40, 3ULL << 41));
     g_assert_cmpuint(e.worth, >=, 2 * DIRTY_WORTH_ONE - 1);
     g_assert_cmpuint(e.worth, <=, 2 * DIRTY_WORTH_ONE);
-    given = dirty_estimate_share(&e, 1ULL << 40);
+    given = dirty_estimate_part(&e, 1ULL << 40);
     g_assert_cmpuint(given, >=, (1ULL << 41) / 100 * 99);
     g_assert_cmpuint(given, <=, 1ULL << 41);
 }
@@ -138,8 +138,8 @@ static void test_time(void)
     g_assert_cmpuint(e.worth, ==, 0);
     /* half a second of two vCPUs, one of which writes */
     g_assert_true(dirty_estimate_correct(&e, 1000000, 31250));
-    g_assert_cmpuint(dirty_estimate_share(&e, 500000), ==, 15625);
-    g_assert_cmpuint(dirty_estimate_share(&e, 500000), ==, 15625);
+    g_assert_cmpuint(dirty_estimate_part(&e, 500000), ==, 15625);
+    g_assert_cmpuint(dirty_estimate_part(&e, 500000), ==, 15625);
     assert_by_time_pps(&e, 31250);
 
     /* They are slowed to a hundredth. */
@@ -170,7 +170,7 @@ static void test_little_time(void)
     assert_by_time_pps(&e, 40000);
     g_assert_true(dirty_estimate_correct(&e, 20, 100));
     g_assert_cmpuint(by_time_pps(&e), <, 100000);
-    g_assert_cmpuint(dirty_estimate_share(&e, 20), ==, 100);
+    g_assert_cmpuint(dirty_estimate_part(&e, 20), ==, 100);
     /* It tells nothing if nobody has run. */
     g_assert_true(dirty_estimate_correct(&e, 1000000, 40000));
     g_assert_true(dirty_estimate_correct(&e, 0, 0));

@@ -20,7 +20,7 @@ static void test_rates(void)
     g_assert_cmpuint(dirty_history_rate_pps(&h), ==, 0);
     for (int i = 1; i <= 25; i++) {
         /* 100 pages/s, then 1000 */
-        dirty_history_record(&h, i <= 10 ? 10 * i : 100 + 100 * (i - 10),
+        dirty_history_note(&h, i <= 10 ? 10 * i : 100 + 100 * (i - 10),
                              i * MS, i * 100 * MS);
         if (i == 1) {
             g_assert_cmpuint(dirty_history_rate_pps(&h), ==, 0);
@@ -41,8 +41,8 @@ static void test_rate_after_correction(void)
 {
     DirtyHistory h = { };
 
-    dirty_history_record(&h, 1000, 0, 1);
-    dirty_history_record(&h, 0, 0, S);
+    dirty_history_note(&h, 1000, 0, 1);
+    dirty_history_note(&h, 0, 0, S);
     g_assert_cmpuint(dirty_history_rate_pps(&h), ==, 0);
 }
 

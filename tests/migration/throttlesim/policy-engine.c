@@ -238,8 +238,8 @@ static void engine_correct(Sim *s, int64_t now_ns)
     for (unsigned i = 0; i < s->nr_vcpus; i++) {
         DirtyVcpu *v = &e->vcpus[i].v;
 
-        dirty_vcpu_correct(v, dirty_estimate_share(&e->estimate,
-                                                   v->reported_pages),
+        dirty_vcpu_correct(v, dirty_estimate_part(&e->estimate,
+                                                  v->reported_pages),
                            e->estimate.worth, now_ns);
     }
 }
@@ -479,7 +479,7 @@ static void engine_synced(Sim *s, uint64_t found_pages)
         if (s->sender.iteration < 2) {
             e->found_pages = 0;
             for (unsigned i = 0; i < s->nr_vcpus; i++) {
-                dirty_vcpu_keep(&e->vcpus[i].v);
+                dirty_vcpu_accept(&e->vcpus[i].v);
             }
         } else {
             engine_correct(s, now_ns);
