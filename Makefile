@@ -35,7 +35,7 @@ help:
 	@echo "                at what price (8 minutes from nothing, then a bit over one);"
 	@echo "                DEMO_ARGS=\"--limit 25\" shows dirty-limit as well"
 	@echo "make check      build what is needed and run every test (half an hour);"
-	@echo "                check-unit (20 seconds) needs no QEMU; check-build,"
+	@echo "                check-unit (3 minutes) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
 	@echo "                check-static; check-nested (6 minutes) needs no KVM"
 	@echo "make chaos      migrations in which anything may happen (20 minutes);"
