@@ -28,7 +28,7 @@ CHECKS = build unit qtest functional guestperf nested static
 
 .PHONY: help deps prepare build build-asan build-tsan guest demo check \
         $(CHECKS:%=check-%) check-series chaos fuzz bench bench-engine \
-        bench-guestperf sim sim-search series clean distclean
+        bench-nested bench-guestperf sim sim-search series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end, and"
@@ -53,6 +53,7 @@ help:
 	@echo "                PEERS=\"label=/path/to/qemu-system-x86_64 ...\" adds columns,"
 	@echo "                BENCH_ARGS=--list tells which rows there are (hours for all);"
 	@echo "                bench-engine (seconds) measures the arithmetic of an exit,"
+	@echo "                bench-nested takes rows at a tenth where KVM is missing,"
 	@echo "                bench-guestperf (30 minutes for each binary) compares"
 	@echo "                strategies over links and write rates, and draws a page"
 	@echo
@@ -109,6 +110,10 @@ bench-guestperf: build guest
 	@$(PYTHON) -B $(GUESTPERF)/guestperf-plot.py $(COMPARISON) \
 	    --output $(COMPARISON)/comparison.html
 	@echo "The page is $(COMPARISON)/comparison.html"
+
+# Rows at a tenth of their size, in a machine with KVM that TCG emulates
+bench-nested: build guest
+	@PEERS="$(PEERS)" tests/nested/bench nested$(SUFFIX) $(BENCH_ARGS)
 
 # Migrations in a model, with the engine that QEMU runs; needs no QEMU.
 SIM = build/sim-engine/throttle-sim

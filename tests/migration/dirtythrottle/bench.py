@@ -92,8 +92,15 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true",
                         help="one run of the most telling rows")
+    parser.add_argument("--scale", type=int, default=1, metavar="N",
+                        help="all memory and rates N times smaller, for a"
+                        " machine that is so slow; without rows that have no"
+                        " such form")
     parser.add_argument("--name", default="bench",
                         help="of the results, build/bench/NAME.json")
+    parser.add_argument("--output", type=Path, metavar="FILE",
+                        help="in place of that; results of more and more rows"
+                        " follow one another if it is a device")
     parser.add_argument("--list", action="store_true",
                         help="show the rows and do nothing")
     args = parser.parse_args(argv)
@@ -102,18 +109,26 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parse_peer(text) for text in os.environ.get("PEERS", "").split()]
     except argparse.ArgumentTypeError as error:
         parser.error("PEERS: %s" % error)
-    args.selected = select_rows(args.rows, args.quick)
+    if args.scale < 1 or args.runs < 1:
+        parser.error("--scale and --runs must be at least 1")
+    args.all_rows = scaled_rows(args.scale)
+    args.selected = select_rows(args.all_rows, args.rows, args.quick)
     if not args.selected:
         parser.error("no row is called '%s', see --list" % args.rows)
-    if args.runs < 1:
-        parser.error("--runs must be at least 1")
     if args.quick:
         args.runs = 1
     return args
 
 
-def select_rows(patterns: str, quick: bool) -> list[Row]:
-    return [row for row in ROWS
+def scaled_rows(divisor: int) -> Sequence[Row]:
+    """All rows that there are on a machine @divisor times slower"""
+    if divisor == 1:
+        return ROWS
+    return list(filter(None, (row.scaled(divisor) for row in ROWS)))
+
+
+def select_rows(rows: Sequence[Row], patterns: str, quick: bool) -> list[Row]:
+    return [row for row in rows
             if matches(row.name, patterns) and
             (not quick or row.name in QUICK_ROWS)]
 
@@ -169,7 +184,7 @@ def row_table(row: Row, results: Sequence[Result]) -> str:
     return table.aligned(lines)
 
 
-def save(path: Path, binaries: Sequence[Binary],
+def save(path: Path, scale: int, binaries: Sequence[Binary],
          results: Sequence[Result]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     def plain(result: Result) -> dict[str, Any]:
@@ -181,6 +196,7 @@ def save(path: Path, binaries: Sequence[Binary],
     contents = {
         "machine": {"cpus": os.cpu_count(), "kernel": platform.release()},
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "scale": scale,
         "binaries": [asdict(binary) for binary in binaries],
         "results": [plain(result) for result in results],
     }
@@ -190,7 +206,7 @@ def save(path: Path, binaries: Sequence[Binary],
 def main(argv: Sequence[str]) -> int:
     args = parse_args(argv)
     if args.list:
-        for row in ROWS:
+        for row in args.all_rows:
             print("%-30s %s" % (row.name, row.title))
         return 0
     if not probe.kvm_available() or not probe.ring_available():
@@ -211,7 +227,8 @@ def main(argv: Sequence[str]) -> int:
             print("bench: %s does not run: %s" % (binary.path, error),
                   file=sys.stderr)
             return 1
-    path = probe.build_dir() / "bench" / (args.name + ".json")
+    path = args.output or (
+        probe.build_dir() / "bench" / (args.name + ".json"))
     results = []
     for number, row in enumerate(args.selected, 1):
         print("row %d of %d: %s" % (number, len(args.selected), row.title),
@@ -222,7 +239,7 @@ def main(argv: Sequence[str]) -> int:
             continue
         results += of_row
         # After each row, so that a run that is broken off was not for nothing
-        save(path, binaries, results)
+        save(path, args.scale, binaries, results)
         print(row_table(row, of_row) + "\n", flush=True)
     print("results: %s" % path, file=sys.stderr)
     return 0

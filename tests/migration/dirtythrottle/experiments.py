@@ -18,11 +18,11 @@ import tempfile
 import time
 
 from dataclasses import dataclass
-from typing import Any, Iterator, Protocol
+from typing import Any, Iterator, Protocol, Sequence
 
 from stressvm import measure
 from stressvm.stressguest import PAGE_SIZE, Role, StressGuest
-from stressvm.timeline import Sampler, Timeline
+from stressvm.timeline import Poll, Sampler, Timeline
 from stressvm.vm import StressVM
 from stressvm.waiting import TimeLimit, wait_until
 
@@ -135,6 +135,28 @@ def cost_to_guest(run: Prepared, strategy: Strategy, begin: float,
     return figures
 
 
+def what_was_told(polls: Sequence[Poll], begin: float) -> Figures:
+    """When QEMU said that it will not do what it was asked for, and what then
+
+    Only what it has said at all.
+    """
+    figures: Figures = {}
+    for poll in polls:
+        info = poll.info.get("dirty-throttle", {})
+        after = poll.time - begin
+        if poll.ram("dirty-sync-count") > 1:
+            figures.setdefault("first pass s", after)
+        if info.get("reason") == "ceiling":
+            figures.setdefault("ceiling told after s", after)
+        if info.get("deadline-missed"):
+            figures.setdefault("missed told after s", after)
+            if "earliest-time" in info:
+                earliest = info["earliest-time"] / 1000
+                figures.setdefault("earliest told first s", earliest)
+                figures["earliest told last s"] = earliest
+    return figures
+
+
 class Experiment(Protocol):
     """What a row of the benchmark does"""
 
@@ -172,7 +194,8 @@ class Converge:
             begin = run.begin()
             completed = self._watch(run, testbed, begin)
             end = time.monotonic()
-            figures = cost_to_guest(run, strategy, begin, end)
+            figures = {**cost_to_guest(run, strategy, begin, end),
+                       **what_was_told(run.timeline.polls, begin)}
             if completed:
                 dst = run.migration.dst.guest
                 dst.wait_up()

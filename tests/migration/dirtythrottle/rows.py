@@ -46,6 +46,21 @@ class Row:
         known = [s for s in self.strategies if s.works_with(binary)]
         return known[:1] if self.first else known
 
+    def scaled(self, divisor: int) -> "Row | None":
+        """
+        The same on a testbed that is @divisor times smaller and slower
+
+        None, if a limit has no such part, or if what the experiment does has
+        rates of its own.
+        """
+        if not isinstance(self.experiment, (Converge, Holds)):
+            return None
+        try:
+            return replace(self, testbed=self.testbed.scaled(divisor),
+                           title="%s, at 1/%d" % (self.title, divisor))
+        except ValueError:
+            return None
+
 
 def _limit_rows() -> list[Row]:
     """Where somebody says how many MiB/s"""

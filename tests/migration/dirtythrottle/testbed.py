@@ -6,7 +6,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 
-from dataclasses import dataclass
+import math
+
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 from stressvm.stressguest import Role
@@ -15,6 +17,21 @@ from stressvm.vm import RAM_MB
 # The writer of most testbeds dirties 195 MiB/s, twice what the link carries
 LARGE_WRITER = Role("writer", rate=50000, mb=200)
 LARGE_READER = Role("reader", mb=200)
+
+# Where the vCPUs' regions begin. What the guest has below, it always has, and
+# it is empty but for some pages.
+_BELOW_MB = 16
+
+
+def _part(number: int | None, divisor: int) -> int | None:
+    """0 is no limit, and so is None; nothing else may become that"""
+    return number and max(1, round(number / divisor))
+
+
+def _smaller(role: Role, divisor: int) -> Role:
+    return replace(role, rate=_part(role.rate, divisor),
+                   mb=_part(role.mb, divisor),
+                   pages=_part(role.pages, divisor))
 
 
 @dataclass(frozen=True)
@@ -35,3 +52,21 @@ class Testbed:
     viewed: bool = False
     # KVM's statistics are withheld from QEMU
     withheld: bool = False
+
+    def scaled(self, divisor: int) -> "Testbed":
+        """
+        The same @divisor times smaller and slower, for a machine that is so
+
+        Times are as before, and so is the ring.
+        """
+        if self.limit and self.limit % divisor:
+            raise ValueError("a limit of %d MB/s has no %dth part in MB/s" %
+                             (self.limit, divisor))
+        return replace(
+            self,
+            roles=tuple(_smaller(role, divisor) for role in self.roles),
+            limit=_part(self.limit, divisor), link=self.link / divisor,
+            link_changes=tuple((moment, link / divisor)
+                               for moment, link in self.link_changes),
+            ram_mb=_BELOW_MB +
+            math.ceil((self.ram_mb - _BELOW_MB) / divisor))
