@@ -24,10 +24,10 @@ GUESTPERF = $(TREE)/$(guestperf)
 export QEMU_BINARY ?= $(CURDIR)/build/$(BASE)/qemu-system-x86_64
 
 # Groups of tests
-CHECKS = build unit qtest functional guestperf nested static
+CHECKS = build unit qtest functional guestperf nested static aarch64
 
-.PHONY: help deps prepare build build-asan build-tsan guest demo check \
-        $(CHECKS:%=check-%) check-series chaos fuzz bench bench-engine \
+.PHONY: help deps prepare build build-asan build-tsan build-aarch64 guest demo \
+        check $(CHECKS:%=check-%) check-series chaos fuzz bench bench-engine \
         bench-nested bench-guestperf sim sim-search series clean distclean
 
 help:
@@ -37,7 +37,8 @@ help:
 	@echo "make check      build what is needed and run every test (half an hour);"
 	@echo "                check-unit (3 minutes) needs no QEMU; check-build,"
 	@echo "                check-qtest, check-functional, check-guestperf,"
-	@echo "                check-static; check-nested (6 minutes) needs no KVM"
+	@echo "                check-static, check-aarch64; check-nested (6 minutes)"
+	@echo "                needs no KVM"
 	@echo "make chaos      migrations in which anything may happen (20 minutes);"
 	@echo "                CHAOS_SEED=N plays a run again, CHAOS_EVENTS=N and"
 	@echo "                CHAOS_SECONDS=N end it, CHAOS_REPLAY=FILE plays what"
@@ -61,7 +62,8 @@ help:
 	@echo "                QEMU_SRC=/path takes an unpacked QEMU instead"
 	@echo "make build      build/$(BASE)/qemu-system-x86_64 (5 minutes, then seconds)"
 	@echo "                (build-asan, build-tsan: build/$(BASE)-asan and -tsan, with"
-	@echo "                sanitizers, for scripts/sanitized; 15 minutes each)"
+	@echo "                sanitizers, for scripts/sanitized; 15 minutes each;"
+	@echo "                build-aarch64: build/$(BASE)-aarch64/qemu-system-aarch64)"
 	@echo "make series     the patches as mails in build/series (20 s)"
 	@echo "                (check-series: build and test after each of them, hours;"
 	@echo "                SERIES_ARGS=\"--from N --to N\" takes some)"
@@ -79,8 +81,9 @@ prepare: deps
 build: prepare
 	@scripts/build-qemu
 
-# For scripts/sanitized, which runs a command with such a QEMU
-build-asan build-tsan: build-%: prepare
+# For scripts/sanitized, which runs a command with such a QEMU; and for another
+# target
+build-asan build-tsan build-aarch64: build-%: prepare
 	@scripts/build-qemu $*
 
 guest: deps
@@ -174,7 +177,7 @@ clean:
 	    build/stress-guest build/chaos build/guestperf-short build/nested \
 	    build/qemu-system-x86_64 \
 	    $(foreach base,$(BASES),build/$(base) build/$(base)-asan \
-	        build/$(base)-tsan) \
+	        build/$(base)-tsan build/$(base)-aarch64) \
 	    $(foreach name,check series series-tree check-series, \
 	        build/$(name) $(BASES:%=build/$(name)-%))
 

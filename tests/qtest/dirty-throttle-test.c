@@ -22,26 +22,40 @@ static const char *ring_missing;
 
 static const char *find_ring_missing(void)
 {
-    int fd = open("/dev/kvm", O_RDWR), ret;
+    int fd, ret;
 
+    if (!qtest_has_accel("kvm")) {
+        return "no /dev/kvm, or none for this target";
+    }
+    fd = open("/dev/kvm", O_RDWR);
     if (fd < 0) {
-        return "no /dev/kvm";
+        return "/dev/kvm cannot be opened";
     }
     ret = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_DIRTY_LOG_RING);
     close(fd);
     return ret > 0 ? NULL : "KVM has no dirty ring";
 }
 
-static QTestState *start_plain(void)
+/* A machine that the target has; nothing in these tests depends on which. */
+static const char *machine(void)
 {
-    return qtest_init("-machine pc -display none -nodefaults");
+    return g_str_equal(qtest_get_arch(), "aarch64") ? "virt" : "pc";
+}
+
+/* QEMU with @args and nothing else but a machine */
+static QTestState *start(const char *args)
+{
+    return qtest_initf("-machine %s -display none -nodefaults %s", machine(),
+                       args);
 }
 
 static QTestState *start_ring(void)
 {
-    return qtest_initf("-accel kvm,dirty-ring-size=4096 -machine pc -S"
-                       " -display none -nodefaults -smp 2,maxcpus=%d",
-                       MAX_CPUS);
+    g_autofree char *args =
+        g_strdup_printf("-accel kvm,dirty-ring-size=4096 -S"
+                        " -smp 2,maxcpus=%d", MAX_CPUS);
+
+    return start(args);
 }
 
 /* The command fails, and what it says contains @expected. */
@@ -135,7 +149,7 @@ static int query_limits(QTestState *qts, int64_t *limit)
 
 static void test_commands_without_ring(void)
 {
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
     int64_t limit;
 
     assert_error(qtest_qmp(qts, "{'execute': 'set-vcpu-dirty-limit',"
@@ -152,7 +166,7 @@ static void test_commands_without_ring(void)
 static void test_capability_without_ring(const void *name)
 {
     g_autofree char *shown = g_strdup_printf("%s: on", (const char *)name);
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
     QDict *rsp;
 
     g_assert_false(get_capability(qts, name));
@@ -290,7 +304,7 @@ static void check_record(QTestState *qts, bool fallback)
 static void test_migration_without_ring(const void *data)
 {
     bool auto_converge = data != NULL;
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
 
     assert_ok(set_capability(qts, "auto-converge", auto_converge));
     assert_ok(set_capability(qts, "dirty-quota", true));
@@ -316,7 +330,7 @@ static void test_migration_without_ring(const void *data)
 
 static void test_reaper_without_ring(void)
 {
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
     bool told = false;
 
     assert_ok(set_capability(qts, "adaptive-reaper", true));
@@ -351,15 +365,15 @@ static void set_known_capabilities(QTestState *qts, bool auto_converge)
 
 static void test_managed(void)
 {
-    static const char common[] = "-machine pc -display none -nodefaults"
-                                 " -global migration.x-auto-converge=on"
+    static const char common[] = "-global migration.x-auto-converge=on"
                                  " -global migration.x-dirty-limit=on"
                                  " -global migration.x-dirty-quota=on"
                                  " -global migration.x-adaptive-reaper=on";
+    g_autofree char *incoming = g_strdup_printf("%s -incoming defer", common);
     g_autofree char *dir = g_dir_make_tmp("dirty-throttle-XXXXXX", NULL);
     g_autofree char *uri = g_strdup_printf("unix:%s/migration", dir);
-    QTestState *src = qtest_init(common);
-    QTestState *dst = qtest_initf("%s -incoming defer", common);
+    QTestState *src = start(common);
+    QTestState *dst = start(incoming);
 
     set_known_capabilities(dst, false);
     set_known_capabilities(src, false);
@@ -392,7 +406,7 @@ static void test_parameters(void)
         { "dirty-quota-interval", 100, 1, 1000 },
         { "dirty-quota-deadline", 0, 0, 1000000 },
     };
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
 
     for (int i = 0; i < ARRAY_SIZE(params); i++) {
         const char *name = params[i].name;
@@ -428,14 +442,13 @@ static void test_properties(void)
 {
     QTestState *qts;
 
-    qts = qtest_init("-machine pc -display none -nodefaults"
-                     " -global migration.x-dirty-limit=on"
-                     " -global migration.x-dirty-quota=on"
-                     " -global migration.x-adaptive-reaper=on"
-                     " -global migration.dirty-quota-interval=9"
-                     " -global migration.dirty-quota-deadline=6"
-                     " -global migration.vcpu-dirty-limit=7"
-                     " -global migration.x-vcpu-dirty-limit-period=8");
+    qts = start("-global migration.x-dirty-limit=on"
+                " -global migration.x-dirty-quota=on"
+                " -global migration.x-adaptive-reaper=on"
+                " -global migration.dirty-quota-interval=9"
+                " -global migration.dirty-quota-deadline=6"
+                " -global migration.vcpu-dirty-limit=7"
+                " -global migration.x-vcpu-dirty-limit-period=8");
     g_assert_true(get_capability(qts, "dirty-limit"));
     g_assert_cmpint(get_parameter(qts, "vcpu-dirty-limit"), ==, 7);
     g_assert_cmpint(get_parameter(qts, "x-vcpu-dirty-limit-period"), ==, 8);
@@ -523,9 +536,8 @@ static void test_quit_with_limit(void)
         g_test_skip(ring_missing);
         return;
     }
-    qts = qtest_init("-accel kvm,dirty-ring-size=4096 -machine pc -S"
-                     " -display none -nodefaults -drive if=none,id=slow,"
-                     "driver=null-co,latency-ns=300000000");
+    qts = start("-accel kvm,dirty-ring-size=4096 -S -drive if=none,id=slow,"
+                "driver=null-co,latency-ns=300000000");
     assert_ok(qtest_qmp(qts, "{'execute': 'set-vcpu-dirty-limit',"
                         " 'arguments': {'dirty-rate': 10}}"));
     assert_hmp(qts, "qemu-io slow \"aio_read 0 512\"", "");
@@ -627,7 +639,7 @@ static QDict *forecast_of(QDict *rsp, const char *strategy)
 
 static void test_forecast_errors(void)
 {
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
 
     assert_error(query_forecast(qts, 100), "was never measured");
     assert_hmp(qts, "info dirty_forecast", "was never measured");
@@ -669,7 +681,7 @@ static void assert_quiet(QDict *rsp, const char *strategy)
 
 static void test_forecast_without_ring(void)
 {
-    QTestState *qts = start_plain();
+    QTestState *qts = start("");
     QDict *rsp;
 
     measure(qts, "page-sampling");
@@ -714,7 +726,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ring_missing = find_ring_missing();
-    if (!qtest_has_machine("pc")) {
+    if (!qtest_has_machine(machine())) {
         return 0;
     }
     qtest_add_func("/dirty-throttle/no-ring/commands",
