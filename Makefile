@@ -26,9 +26,10 @@ export QEMU_BINARY ?= $(CURDIR)/build/$(BASE)/qemu-system-x86_64
 # Groups of tests
 CHECKS = build unit qtest functional guestperf nested static aarch64
 
-.PHONY: help deps prepare build build-asan build-tsan build-aarch64 guest demo \
-        check $(CHECKS:%=check-%) check-series chaos fuzz bench bench-engine \
-        bench-nested bench-guestperf sim sim-search series clean distclean
+.PHONY: help deps prepare build build-asan build-tsan build-aarch64 \
+        build-pristine guest demo check $(CHECKS:%=check-%) check-series chaos \
+        fuzz bench bench-engine bench-nested bench-guestperf sim sim-search \
+        series clean distclean
 
 help:
 	@echo "make demo       show a migration that would never end come to its end, and"
@@ -63,7 +64,8 @@ help:
 	@echo "make build      build/$(BASE)/qemu-system-x86_64 (5 minutes, then seconds)"
 	@echo "                (build-asan, build-tsan: build/$(BASE)-asan and -tsan, with"
 	@echo "                sanitizers, for scripts/sanitized; 15 minutes each;"
-	@echo "                build-aarch64: build/$(BASE)-aarch64/qemu-system-aarch64)"
+	@echo "                build-aarch64: build/$(BASE)-aarch64/qemu-system-aarch64;"
+	@echo "                build-pristine: QEMU without the series, for PEERS)"
 	@echo "make series     the patches as mails in build/series (20 s)"
 	@echo "                (check-series: build and test after each of them, hours;"
 	@echo "                SERIES_ARGS=\"--from N --to N\" takes some)"
@@ -83,7 +85,7 @@ build: prepare
 
 # For scripts/sanitized, which runs a command with such a QEMU; and for another
 # target
-build-asan build-tsan build-aarch64: build-%: prepare
+build-asan build-tsan build-aarch64 build-pristine: build-%: prepare
 	@scripts/build-qemu $*
 
 guest: deps
@@ -177,7 +179,8 @@ clean:
 	    build/stress-guest build/chaos build/guestperf-short build/nested \
 	    build/qemu-system-x86_64 \
 	    $(foreach base,$(BASES),build/$(base) build/$(base)-asan \
-	        build/$(base)-tsan build/$(base)-aarch64) \
+	        build/$(base)-tsan build/$(base)-aarch64 \
+	        build/$(base)-pristine) \
 	    $(foreach name,check series series-tree check-series, \
 	        build/$(name) $(BASES:%=build/$(name)-%))
 
