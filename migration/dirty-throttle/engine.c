@@ -548,7 +548,12 @@ DirtyDecision dirty_engine_decide(DirtyEngine *e, const DirtyVcpuSample *vcpus,
                                       e->iteration_dirtied_pages);
         took_ns = now_ns - e->iteration_ns;
     }
-    it->link_pps = e->link.pps;
+    /*
+     * A guest that has used little of its memory begins with zero pages, which
+     * tell nothing of the link.  The first pass can wait for others to come;
+     * after it the least that the link carries is better than nothing.
+     */
+    it->link_pps = e->link.told || it->number > 1 ? e->link.pps : 0;
     it->dirty_pps = dirty_pages_rate_pps(new_pages, took_ns) + e->device_pps;
     /* Devices dirty as steadily as ever, for all that is known. */
     by_vcpus = dirty_pages_since(vcpus->dirtied_pages,

@@ -26,6 +26,7 @@ static void link_fall(DirtyLink *l, uint64_t to_pps, int64_t took_ns)
 static void link_end_window(DirtyLink *l, int64_t now_ns)
 {
     int64_t span_ns = now_ns - l->from_ns;
+    bool spent_on_sending = !l->slack && l->free_pages <= l->sent_pages;
     uint64_t window_pps;
 
     if (l->from_ns) {
@@ -35,9 +36,10 @@ static void link_end_window(DirtyLink *l, int64_t now_ns)
         window_pps = dirty_pages_rate_pps(l->sent_pages, span_ns);
         if (window_pps >= l->pps) {
             l->pps = window_pps;
-        } else if (!l->slack && l->free_pages <= l->sent_pages) {
+        } else if (spent_on_sending) {
             link_fall(l, window_pps, span_ns);
         }
+        l->told |= spent_on_sending;
     }
     l->from_ns = now_ns;
     l->sent_pages = 0;

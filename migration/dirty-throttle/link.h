@@ -34,6 +34,11 @@
 typedef struct DirtyLink {
     /* pages/s, 0: not known yet */
     uint64_t pps;
+    /*
+     * a window was spent on sending; until then pps is the least that the link
+     * carries, and may be next to nothing
+     */
+    bool told;
     /* which window this is; 0: none has been seen */
     int64_t window;
     /* since when pages are counted, 0: they are not yet */

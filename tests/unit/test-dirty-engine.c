@@ -377,6 +377,46 @@ static void test_deadline_stays_missed(void)
     g_assert_cmpint(m.engine.late_ns, >, m.deadline_ns);
 }
 
+/* A quarter of memory was never used, and the sender begins there. */
+static void test_deadline_and_unused_memory(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .set_pages = RAM_PAGES / 2,
+                .link_pps = LINK_PPS, .deadline_ns = 10 * S };
+
+    model_begin(&m);
+    for (int i = 0; i < 10; i++) {
+        model_dirty(&m);
+        m.remaining_pages -= RAM_PAGES / 40;
+        m.sent_pages++;
+        m.now_ns += 100 * MS;
+        model_window(&m);
+        model_decide(&m);
+        g_assert_cmpint(m.engine.late_ns, ==, 0);
+        g_assert_false(m.decision.share);
+    }
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+    g_assert_cmpint(m.engine.late_ns, ==, 0);
+    g_assert_cmpint(m.now_ns - S, <=, 10 * S * 105 / 100);
+}
+
+/* In the end, the least that the link carries is better than nothing. */
+static void test_link_that_is_never_told(void)
+{
+    Model m = { .vcpu_pps = 2 * LINK_PPS, .set_pages = RAM_PAGES / 2,
+                .link_pps = LINK_PPS };
+
+    model_begin(&m);
+    while (!m.done && m.now_ns < 60 * S) {
+        /* As many zero pages as others, and one more */
+        m.remaining_pages -= MIN(m.remaining_pages, LINK_PPS / 10 + 1);
+        model_step(&m);
+    }
+    g_assert_false(m.engine.link.told);
+    g_assert_true(m.seen[DIRTY_PHASE_THROTTLING]);
+    g_assert_true(m.done);
+}
+
 /*
  * With a deadline as well: what is sent in a first pass that is in vain is time
  * that is missing later.
@@ -1713,6 +1753,10 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/sync/none", test_no_sync);
     g_test_add_func("/dirty-engine/deadline-stays-missed",
                     test_deadline_stays_missed);
+    g_test_add_func("/dirty-engine/deadline-unused",
+                    test_deadline_and_unused_memory);
+    g_test_add_func("/dirty-engine/link-never-told",
+                    test_link_that_is_never_told);
     g_test_add_func("/dirty-engine/deadline-cuts",
                     test_first_pass_is_cut_with_deadline);
     g_test_add_func("/dirty-engine/deadline-cuts/throttled",

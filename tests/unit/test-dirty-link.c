@@ -134,6 +134,29 @@ static void test_free_pages(void)
     g_assert_cmpuint(l.pps, <, 26000);
 }
 
+/* Until a window was spent on sending, the estimate is a lower bound. */
+static void test_told(void)
+{
+    DirtyLink l = { 0 };
+    int64_t now = S;
+
+    window(&l, 0, now);
+    run(&l, &now, 0, 100 * MS);
+    g_assert_false(l.told);
+    now += 100 * MS;
+    dirty_link_progress(&l, 4, 100000, now, now);
+    dirty_link_slack(&l);
+    run(&l, &now, 25, 100 * MS);
+    g_assert_cmpuint(l.pps, ==, 40);
+    g_assert_false(l.told);
+    run(&l, &now, 25000, 100 * MS);
+    g_assert_true(l.told);
+    /* what it was told it knows */
+    now += 100 * MS;
+    dirty_link_progress(&l, 4, 100000, now, now);
+    g_assert_true(l.told);
+}
+
 static void test_short_windows_are_added_up(void)
 {
     DirtyLink l = { 0 };
@@ -171,6 +194,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-link/within", test_within_a_window);
     g_test_add_func("/dirty-link/slack", test_slack_only_rises);
     g_test_add_func("/dirty-link/free", test_free_pages);
+    g_test_add_func("/dirty-link/told", test_told);
     g_test_add_func("/dirty-link/short", test_short_windows_are_added_up);
     g_test_add_func("/dirty-link/large", test_large);
     return g_test_run();
