@@ -23,7 +23,7 @@ import time
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 from qemu.machine.machine import QEMUMachineError
 from qemu.qmp import QMPError
@@ -99,7 +99,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--name", default="bench",
                         help="of the results, build/bench/NAME.json")
     parser.add_argument("--output", type=Path, metavar="FILE",
-                        help="in place of that; results of more and more rows"
+                        help="in place of that; more and more results"
                         " follow one another if it is a device")
     parser.add_argument("--list", action="store_true",
                         help="show the rows and do nothing")
@@ -147,7 +147,7 @@ def matches(name: str, patterns: str) -> bool:
 
 
 def measure_row(row: Row, binaries: Sequence[Binary], strategies: str,
-                runs: int) -> list[Result]:
+                runs: int) -> Iterator[Result]:
     """
     All runs of a row, the columns by turns
 
@@ -156,15 +156,14 @@ def measure_row(row: Row, binaries: Sequence[Binary], strategies: str,
     columns = [Column(binary, strategy) for binary in binaries
                for strategy in row.strategies_of(binary.path)
                if matches(strategy.name, strategies)]
-    results = []
     for run in range(runs):
         for column in columns:
             print("  run %d of %d: %s" % (run + 1, runs, column.title),
                   file=sys.stderr, flush=True)
-            results.append(run_once(row, column, run))
-            if results[-1].error:
-                print("    %s" % results[-1].error, file=sys.stderr)
-    return results
+            result = run_once(row, column, run)
+            if result.error:
+                print("    %s" % result.error, file=sys.stderr)
+            yield result
 
 
 def row_table(row: Row, results: Sequence[Result]) -> str:
@@ -233,13 +232,15 @@ def main(argv: Sequence[str]) -> int:
     for number, row in enumerate(args.selected, 1):
         print("row %d of %d: %s" % (number, len(args.selected), row.title),
               file=sys.stderr, flush=True)
-        of_row = measure_row(row, binaries, args.strategies, args.runs)
+        of_row = []
+        for result in measure_row(row, binaries, args.strategies, args.runs):
+            of_row.append(result)
+            # Each time, so that what is broken off was not for nothing
+            save(path, args.scale, binaries, results + of_row)
         if not of_row:
             print("  no binary can do that", file=sys.stderr)
             continue
         results += of_row
-        # After each row, so that a run that is broken off was not for nothing
-        save(path, args.scale, binaries, results)
         print(row_table(row, of_row) + "\n", flush=True)
     print("results: %s" % path, file=sys.stderr)
     return 0
