@@ -288,6 +288,14 @@ void dirty_engine_progress(DirtyEngine *e, uint64_t sent_pages,
                     it->remaining_pages - remaining_pages : 0;
 
     /*
+     * The guest is not switched over, nor memory synced, as long as devices
+     * have too much to send.  That no memory is left to send meanwhile is no
+     * sign of a slow link.
+     */
+    if (!remaining_pages) {
+        dirty_link_slack(&e->link);
+    }
+    /*
      * What remains also shrinks by pages that turn out to be zero, and by those
      * that the guest says it does not need.
      */

@@ -537,6 +537,40 @@ static void test_link_is_stuck(void)
     g_assert_cmpuint(m.turns, ==, 0);
 }
 
+/* 100 ms in which devices send what belongs to them, and there is no sync */
+static void model_wait(Model *m)
+{
+    model_dirty(m);
+    m->now_ns += 100 * MS;
+    model_window(m);
+    model_decide(m);
+}
+
+/*
+ * All memory is sent, and then devices send for a while: the link is not slow,
+ * and the guest keeps what it may dirty.
+ */
+static void test_no_memory_left(void)
+{
+    Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
+    uint64_t budget_pps;
+
+    model_begin(&m);
+    model_run(&m, 6 * S);
+    budget_pps = m.engine.budget_pps;
+    g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    m.remaining_pages = 0;
+    for (int i = 0; i < 100; i++) {
+        model_wait(&m);
+        g_assert_cmpuint(m.engine.link.pps, ==, LINK_PPS);
+        /* half of that, because this iteration has dirtied too much already */
+        g_assert_cmpuint(m.engine.budget_pps, >=, budget_pps / 2);
+        g_assert_cmpint(m.engine.phase, ==, DIRTY_PHASE_THROTTLING);
+    }
+    model_run(&m, 60 * S);
+    g_assert_true(m.done);
+}
+
 static void test_throttling_ends_when_not_needed(void)
 {
     Model m = { .vcpu_pps = 4 * LINK_PPS, .link_pps = LINK_PPS };
@@ -1773,6 +1807,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-engine/quiet-while-throttled",
                     test_quiet_while_throttled);
     g_test_add_func("/dirty-engine/link/stuck", test_link_is_stuck);
+    g_test_add_func("/dirty-engine/link/no-memory-left", test_no_memory_left);
     g_test_add_func("/dirty-engine/link/zero-pages",
                     test_zero_pages_are_no_bandwidth);
     g_test_add_func("/dirty-engine/link/bursts", test_bursts);
