@@ -83,8 +83,8 @@ prepare: deps
 build: prepare
 	@scripts/build-qemu
 
-# For scripts/sanitized, which runs a command with such a QEMU; and for another
-# target
+# For scripts/sanitized, which runs a command with such a QEMU; for another
+# target; and for PEERS
 build-asan build-tsan build-aarch64 build-pristine: build-%: prepare
 	@scripts/build-qemu $*
 

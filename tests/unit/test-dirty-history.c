@@ -21,7 +21,7 @@ static void test_rates(void)
     for (int i = 1; i <= 25; i++) {
         /* 100 pages/s, then 1000 */
         dirty_history_note(&h, i <= 10 ? 10 * i : 100 + 100 * (i - 10),
-                             i * MS, i * 100 * MS);
+                           i * MS, i * 100 * MS);
         if (i == 1) {
             g_assert_cmpuint(dirty_history_rate_pps(&h), ==, 0);
         }
