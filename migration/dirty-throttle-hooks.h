@@ -43,6 +43,17 @@ void dirty_throttle_migration_synced(uint64_t iteration,
                                      uint64_t to_send_bytes);
 
 /**
+ * dirty_throttle_migration_pending: what is left to be sent
+ *
+ * @pending_bytes: all of it
+ * @remaining_bytes: memory
+ *
+ * Migration thread, before each turn.
+ */
+void dirty_throttle_migration_pending(uint64_t pending_bytes,
+                                      uint64_t remaining_bytes);
+
+/**
  * dirty_throttle_migration_progress: where the migration stands
  *
  * @sent_ram_bytes: size of all pages sent since it began, over all channels,

@@ -71,6 +71,8 @@ typedef struct DirtyThrottleMigration {
     bool precopy;
     /* and the throttle works for it */
     bool active;
+    /* what is to be sent that is no memory; for the migration's thread only */
+    uint64_t other_bytes;
     /* the thread of the migration, while that is active */
     QemuThread thread;
     /* memory when it began */

@@ -1012,20 +1012,30 @@ bool dirty_throttle_migration_wants_sync(void)
     return t->migration.engine.decision.sync;
 }
 
+void dirty_throttle_migration_pending(uint64_t pending_bytes,
+                                      uint64_t remaining_bytes)
+{
+    /* Hints of free pages may make memory less at any time, but not more. */
+    dirty_throttle.migration.other_bytes = pending_bytes - remaining_bytes;
+}
+
 void dirty_throttle_migration_progress(uint64_t sent_ram_bytes,
                                        uint64_t remaining_bytes,
                                        uint64_t switchover_bytes,
                                        int64_t window_ms)
 {
     DirtyThrottle *t = &dirty_throttle;
+    uint64_t switchover_pages;
 
     if (!t->migration.active) {
         return;
     }
     QEMU_LOCK_GUARD(&t->lock);
+    switchover_pages = dirty_target_switchover_pages(
+        throttle_bytes_to_pages(switchover_bytes),
+        throttle_bytes_to_pages(t->migration.other_bytes));
     dirty_engine_progress(&t->migration.engine,
                           throttle_bytes_to_pages(sent_ram_bytes),
                           throttle_bytes_to_pages(remaining_bytes),
-                          throttle_bytes_to_pages(switchover_bytes),
-                          window_ms, throttle_now_ns());
+                          switchover_pages, window_ms, throttle_now_ns());
 }

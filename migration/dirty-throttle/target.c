@@ -70,6 +70,11 @@ static bool target_leaves_more(const DirtyIteration *it, uint64_t pages)
            pages - it->dirtied_pages;
 }
 
+uint64_t dirty_target_switchover_pages(uint64_t pages, uint64_t other_pages)
+{
+    return other_pages < pages ? pages - other_pages : pages;
+}
+
 uint64_t dirty_target_may_leave(const DirtyIteration *it)
 {
     return MAX(it->switchover_pages,

@@ -75,6 +75,17 @@ typedef struct DirtyIteration {
  */
 bool dirty_target_needs_throttle(const DirtyIteration *it);
 
+/**
+ * dirty_target_switchover_pages: how much memory can be switched over
+ *
+ * What devices have to send takes its part of the downtime.  If that is all of
+ * it, the migration waits for the devices, and slower vCPUs would be no help.
+ *
+ * @pages: what can be sent within the downtime limit
+ * @other_pages: what is to be sent that is no memory, in pages
+ */
+uint64_t dirty_target_switchover_pages(uint64_t pages, uint64_t other_pages);
+
 /* What an iteration may leave to the next one */
 uint64_t dirty_target_may_leave(const DirtyIteration *it);
 

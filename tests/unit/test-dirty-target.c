@@ -247,6 +247,20 @@ static void test_budget_makes_up(void)
     }
 }
 
+/*
+ * RAM may have what devices leave of the downtime.  If they leave nothing, RAM
+ * is not what the migration waits for.
+ */
+static void test_switchover_with_devices(void)
+{
+    g_assert_cmpuint(dirty_target_switchover_pages(7324, 0), ==, 7324);
+    g_assert_cmpuint(dirty_target_switchover_pages(7324, 324), ==, 7000);
+    g_assert_cmpuint(dirty_target_switchover_pages(7324, 7323), ==, 1);
+    g_assert_cmpuint(dirty_target_switchover_pages(7324, 7324), ==, 7324);
+    g_assert_cmpuint(dirty_target_switchover_pages(7324, UINT64_MAX), ==, 7324);
+    g_assert_cmpuint(dirty_target_switchover_pages(0, 0), ==, 0);
+}
+
 /* As little as can be switched over is never too much. */
 static void test_budget_up_to_switchover(void)
 {
@@ -374,6 +388,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-target/too-much", test_already_too_much);
     g_test_add_func("/dirty-target/budget", test_budget);
     g_test_add_func("/dirty-target/makes-up", test_budget_makes_up);
+    g_test_add_func("/dirty-target/switchover-with-devices",
+                    test_switchover_with_devices);
     g_test_add_func("/dirty-target/up-to-switchover",
                     test_budget_up_to_switchover);
     g_test_add_func("/dirty-target/pauses", test_budget_with_pauses);
