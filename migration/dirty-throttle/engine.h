@@ -239,7 +239,7 @@ void dirty_engine_synced(DirtyEngine *e, uint64_t iteration,
  *
  * @sent_pages: sent so far, growing; pages that were zero do not count
  * @remaining_pages: what this iteration still has to send
- * @switchover_pages: what can be sent within the downtime limit
+ * @switchover_pages: as in DirtyIteration
  * @window: as in dirty_link_progress()
  * @now_ns: the time
  */

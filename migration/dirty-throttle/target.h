@@ -48,7 +48,7 @@ typedef struct DirtyIteration {
     /* how fast pages are being dirtied, and sent */
     uint64_t dirty_pps;
     uint64_t link_pps;
-    /* what can be sent within the downtime limit */
+    /* how much memory can be switched over: dirty_target_switchover_pages() */
     uint64_t switchover_pages;
     /* vCPUs are being slowed */
     bool throttled;
