@@ -141,8 +141,27 @@ static void test_longest_boost_for_a_request(void)
     g_assert_cmpint(run(&r, US, request), ==, PVSCHED_NORMAL);
     g_assert_cmphex(state(&r), ==, PVSCHED_STATE_REFUSED);
     g_assert_cmpint(run(&r, MS, request), ==, PVSCHED_NORMAL);
-    /* It counts once. */
+    /* It counts once, and nothing is refused to who asks no more. */
     g_assert_cmpuint(r.b.counters.refused, ==, 1);
+    run(&r, MS, 0);
+    g_assert_cmphex(state(&r), ==, 0);
+}
+
+/* Less than a microsecond at a time is charged as well. */
+static void test_short_pieces(void)
+{
+    uint64_t request = ask(PVSCHED_REQ_RT_RUNNING, 1, UINT32_MAX);
+    int64_t before_ns;
+    Rested r;
+
+    rested(&r, payable);
+    run(&r, MS, request);
+    before_ns = credit(&r);
+    for (int i = 0; i < 10000; i++) {
+        run(&r, 333, request);
+    }
+    g_assert_cmpint(before_ns - credit(&r), >=, 3329 * US);
+    g_assert_cmpint(before_ns - credit(&r), <=, 3330 * US);
 }
 
 static void test_sleep_costs_nothing(void)
@@ -247,6 +266,18 @@ static void test_paid_in_advance(void)
     run(&r, MS, ask(PVSCHED_REQ_RT_RUNNING, 1, 9999));
     g_assert_cmpint(run(&r, 2 * MS, 0), ==, PVSCHED_NORMAL);
     g_assert_cmpint(r.b.prepaid_ns, ==, payable.paid * US - owed_ns - 2 * MS);
+}
+
+/* The host forgives what was paid meanwhile, so that we do not. */
+static void test_sleep_pays_nothing_while_paying(void)
+{
+    Rested r;
+
+    rested(&r, payable);
+    owe(&r, 50 * MS);
+    run(&r, 0, 0);
+    g_assert_cmpint(sleeps(&r, 100 * S, 0), ==, PVSCHED_PAYING);
+    g_assert_cmpint(credit(&r), ==, -50 * MS);
 }
 
 static void test_who_cannot_pay_has_no_credit(void)
@@ -686,6 +717,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pvsched/boost/ends-when-the-guest-said",
                     test_ends_when_the_guest_said);
     g_test_add_func("/pvsched/boost/longest", test_longest_boost_for_a_request);
+    g_test_add_func("/pvsched/boost/short-pieces", test_short_pieces);
     g_test_add_func("/pvsched/boost/sleep-costs-nothing",
                     test_sleep_costs_nothing);
     g_test_add_func("/pvsched/boost/watching",
@@ -696,6 +728,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pvsched/boost/debt-is-paid",
                     test_debt_is_paid_at_nice_19);
     g_test_add_func("/pvsched/boost/paid-in-advance", test_paid_in_advance);
+    g_test_add_func("/pvsched/boost/sleep-pays-nothing",
+                    test_sleep_pays_nothing_while_paying);
     g_test_add_func("/pvsched/boost/no-credit",
                     test_who_cannot_pay_has_no_credit);
     g_test_add_func("/pvsched/boost/penalty-waits", test_penalty_waits);
