@@ -123,6 +123,8 @@ typedef struct KVMDirtyVcpu {
         bool look_due;
         /* Atomic: its timer will make it look. */
         bool timer_armed;
+        /* A penalty waits for the vCPU; of its thread alone. */
+        bool waiting;
         /* Atomic: the vCPU sleeps for a penalty. */
         bool paying;
         /*

@@ -5,7 +5,8 @@
  * penalty, when its ring is full, and when its allowance is used up: a quota
  * makes it leave the guest then, or its own timer when that may be so.  It
  * sleeps in its own thread, outside the BQL and outside any lock, and only
- * ever between two KVM_RUN.
+ * ever between two KVM_RUN.  A guest may have told that a vCPU does what others
+ * wait for; then its penalty waits a little.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -20,6 +21,7 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "hw/misc/pvsched.h"
 #include "sysemu/cpus.h"
 #include "kvm-dirty-charge.h"
 #include "kvm-dirty-faults.h"
@@ -63,6 +65,7 @@ void kvm_dirty_throttle_vcpu_destroy(KVMDirtyVcpu *d)
     d->throttle.has_timer = false;
     d->throttle.timer_armed = false;
     d->throttle.look_due = false;
+    d->throttle.waiting = false;
 }
 
 /* Interrupt KVM_RUN after @ns, 0: do not.  In the vCPU thread. */
@@ -138,6 +141,31 @@ static uint64_t kvm_dirty_throttle_look(KVMDirtyVcpu *d)
     return d->dirtied_pages;
 }
 
+/*
+ * Put a penalty off, for a vCPU that says it must not be stopped now.  It is
+ * asked again when its time is up, and whenever it is out of the guest until
+ * then: when it has left its critical section, it rings.  Nothing is forgiven,
+ * the debt stays and grows.
+ *
+ * Returns: whether the penalty waits
+ */
+static bool kvm_dirty_throttle_wait(KVMDirtyVcpu *d, int64_t penalty_ns)
+{
+    int64_t wait_ns = 0;
+
+    if (penalty_ns || d->throttle.waiting) {
+        wait_ns = pvsched_vcpu_penalty_waits(d->cpu, penalty_ns != 0);
+    }
+    d->throttle.waiting = wait_ns != 0;
+    if (!wait_ns) {
+        return false;
+    }
+    qatomic_set(&d->throttle.paying, false);
+    kvm_dirty_quota_set(d, INT64_MAX);
+    kvm_dirty_throttle_arm(d, wait_ns);
+    return true;
+}
+
 /* What kvm_dirty_throttle_pay() is for, when it is due. */
 static void kvm_dirty_throttle_look_and_pay(KVMDirtyVcpu *d)
 {
@@ -161,6 +189,9 @@ static void kvm_dirty_throttle_look_and_pay(KVMDirtyVcpu *d)
     qatomic_set(&d->throttle.paying, penalty_ns != 0);
     kvm_slots_unlock();
 
+    if (kvm_dirty_throttle_wait(d, penalty_ns)) {
+        return;
+    }
     if (penalty_ns) {
         trace_kvm_dirty_throttle_pay(cpu_index, penalty_ns);
         paid_ns = kvm_dirty_throttle_sleep(d, penalty_ns);
@@ -177,7 +208,8 @@ static void kvm_dirty_throttle_look_and_pay(KVMDirtyVcpu *d)
 
 void kvm_dirty_throttle_pay(KVMDirtyVcpu *d)
 {
-    if (unlikely(qatomic_read(&d->throttle.look_due))) {
+    if (unlikely(qatomic_read(&d->throttle.look_due) ||
+                 d->throttle.waiting)) {
         kvm_dirty_throttle_look_and_pay(d);
     }
 }

@@ -13,3 +13,6 @@ s,  *info->has_\(reaper\|forecast\) = info->\1 != NULL;,,
 /memory_global_dirty_log_start(GLOBAL_DIRTY_LIMIT);/{s,memory_global_dirty_log_start(GLOBAL_DIRTY_LIMIT);,return memory_global_dirty_log_start(GLOBAL_DIRTY_LIMIT\,,;n;s,    return true;,                                         errp);,}
 s,\.command(,.cmd(,g
 s,\btests/migration: ,tests/migration-stress: ,g
+/^# Since: 8\.0$/s,8\.0,10.1,
+s,"hw/pci/pci\.h","hw/pci/pci_device.h",g
+s,dc->reset = \(\w*\);,device_class_set_legacy_reset(dc\, \1);,

@@ -280,6 +280,25 @@ static void test_sleep_pays_nothing_while_paying(void)
     g_assert_cmpint(credit(&r), ==, -50 * MS);
 }
 
+/* Nor does it help to register again, or to do so with another thread. */
+static void test_debt_survives(void)
+{
+    uint64_t request = ask(PVSCHED_REQ_NO_PREEMPT, 1, 50000);
+    PVSchedLook l = { .now_ns = 2 * S, .cpu_ns = 5 * S, .may = ALL };
+    Rested r;
+
+    rested(&r, payable);
+    owe(&r, 2 * PVSCHED_DEBT_MAX_NS);
+    g_assert_cmpint(run(&r, 0, request), ==, PVSCHED_PAYING);
+    pvsched_boost_penalty_waits(&r.b, true, request, r.l.now_ns);
+    pvsched_boost_resume(&r.b, &l);
+    g_assert_cmphex(state(&r), ==, 0);
+    g_assert_false(pvsched_boost_active(&r.b));
+    l.request = request;
+    g_assert_cmpint(pvsched_boost_look(&r.b, &l), ==, PVSCHED_PAYING);
+    g_assert_cmpint(credit(&r), ==, -2 * PVSCHED_DEBT_MAX_NS);
+}
+
 static void test_who_cannot_pay_has_no_credit(void)
 {
     uint64_t request = ask(PVSCHED_REQ_RT_RUNNING, 1, UINT32_MAX);
@@ -300,6 +319,11 @@ static void test_who_cannot_pay_has_no_credit(void)
                     PVSCHED_BOOSTED);
 }
 
+static int64_t penalty_waits(Rested *r, uint64_t request, int64_t now_ns)
+{
+    return pvsched_boost_penalty_waits(&r->b, true, request, now_ns);
+}
+
 static void test_penalty_waits(void)
 {
     uint64_t request = ask(PVSCHED_REQ_NO_PREEMPT, 1, 50000);
@@ -309,27 +333,30 @@ static void test_penalty_waits(void)
     rested(&r, payable);
     now_ns = r.l.now_ns;
     /* Only for what is critical */
-    g_assert_cmpint(pvsched_boost_penalty_waits(&r.b, 0, now_ns), ==, 0);
-    g_assert_cmpint(pvsched_boost_penalty_waits(
-                        &r.b, ask(PVSCHED_REQ_RT_RUNNING, 9, 50000), now_ns),
-                    ==, 0);
-    g_assert_cmpint(pvsched_boost_penalty_waits(&r.b, request, now_ns), ==,
-                    2 * MS);
+    g_assert_cmpint(penalty_waits(&r, 0, now_ns), ==, 0);
+    g_assert_cmpint(penalty_waits(&r, ask(PVSCHED_REQ_RT_RUNNING, 9, 50000),
+                                  now_ns), ==, 0);
+    g_assert_cmpint(penalty_waits(&r, request, now_ns), ==, 2 * MS);
     g_assert_cmphex(state(&r), ==, PVSCHED_STATE_PENALTY);
     now_ns += MS;
-    g_assert_cmpint(pvsched_boost_penalty_waits(&r.b, request, now_ns), ==, MS);
+    g_assert_cmpint(penalty_waits(&r, request, now_ns), ==, MS);
     now_ns += 500 * US;
-    g_assert_cmpint(pvsched_boost_penalty_waits(&r.b, 0, now_ns), ==, 0);
+    g_assert_cmpint(penalty_waits(&r, 0, now_ns), ==, 0);
     g_assert_cmphex(state(&r), ==, 0);
     g_assert_cmpuint(r.b.counters.waits, ==, 1);
     g_assert_cmpint(r.b.counters.waited_ns, ==, 1500 * US);
 
     /* As long as the guest has said, if that is less */
     request = ask(PVSCHED_REQ_NO_PREEMPT, 2, 700);
-    g_assert_cmpint(pvsched_boost_penalty_waits(&r.b, request, now_ns), ==,
-                    700 * US);
+    g_assert_cmpint(penalty_waits(&r, request, now_ns), ==, 700 * US);
     now_ns += 700 * US;
-    g_assert_cmpint(pvsched_boost_penalty_waits(&r.b, request, now_ns), ==, 0);
+    g_assert_cmpint(penalty_waits(&r, request, now_ns), ==, 0);
+
+    /* Until it is lifted */
+    request = ask(PVSCHED_REQ_NO_PREEMPT, 3, 700);
+    g_assert_cmpint(penalty_waits(&r, request, now_ns), ==, 700 * US);
+    pvsched_boost_penalty_waits(&r.b, false, request, now_ns);
+    g_assert_cmphex(state(&r), ==, 0);
 }
 
 /* Who says that it is critical all the time waits for a tenth of it. */
@@ -342,8 +369,8 @@ static void test_waiting_has_a_budget(void)
     rested(&r, payable);
     now_ns = start_ns = r.l.now_ns;
     while (now_ns < start_ns + 100 * S) {
-        left_ns = pvsched_boost_penalty_waits(
-            &r.b, ask(PVSCHED_REQ_NO_PREEMPT, number++, 50000), now_ns);
+        left_ns = penalty_waits(&r, ask(PVSCHED_REQ_NO_PREEMPT, number++,
+                                        50000), now_ns);
         g_assert_cmpint(left_ns, <=, 2 * MS);
         now_ns += left_ns ?: 10 * US;
     }
@@ -730,6 +757,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pvsched/boost/paid-in-advance", test_paid_in_advance);
     g_test_add_func("/pvsched/boost/sleep-pays-nothing",
                     test_sleep_pays_nothing_while_paying);
+    g_test_add_func("/pvsched/boost/debt-survives", test_debt_survives);
     g_test_add_func("/pvsched/boost/no-credit",
                     test_who_cannot_pay_has_no_credit);
     g_test_add_func("/pvsched/boost/penalty-waits", test_penalty_waits);

@@ -54,14 +54,23 @@ static void account_set_percent(DirtyAccount *a, unsigned percent,
                                   DIRTY_RATE_MAX_PPS), now_ns);
 }
 
+void pvsched_boost_resume(PVSchedBoost *b, const PVSchedLook *l)
+{
+    b->mode = PVSCHED_NORMAL;
+    b->request = 0;
+    b->refused = false;
+    b->waits = false;
+    b->cpu_ns = l->cpu_ns;
+    b->asleep_ns = l->asleep_ns;
+    b->watched_request = 0;
+    b->watched_cpu_ns = l->cpu_ns;
+    b->watched_ns = l->now_ns;
+}
+
 void pvsched_boost_init(PVSchedBoost *b, const PVSchedLook *l)
 {
-    *b = (PVSchedBoost) {
-        .cpu_ns = l->cpu_ns,
-        .watched_cpu_ns = l->cpu_ns,
-        .watched_ns = l->now_ns,
-        .asleep_ns = l->asleep_ns,
-    };
+    *b = (PVSchedBoost) { };
+    pvsched_boost_resume(b, l);
     for (int kind = 0; kind < PVSCHED_KINDS; kind++) {
         dirty_account_init(&b->budget[kind], l->now_ns);
         pvsched_boost_set_budget(b, kind, 0, l->now_ns);
@@ -250,13 +259,13 @@ static int64_t wait_left_ns(PVSchedBoost *b, int64_t waited_ns, int64_t now_ns)
     return MIN(said_ns, most_ns - waited_ns);
 }
 
-int64_t pvsched_boost_penalty_waits(PVSchedBoost *b, uint64_t request,
-                                    int64_t now_ns)
+int64_t pvsched_boost_penalty_waits(PVSchedBoost *b, bool due,
+                                    uint64_t request, int64_t now_ns)
 {
     int64_t waited_ns = b->waits ? now_ns - b->waits_since_ns : 0, left_ns;
 
     note_request(b, request, now_ns);
-    left_ns = wait_left_ns(b, waited_ns, now_ns);
+    left_ns = due ? wait_left_ns(b, waited_ns, now_ns) : 0;
     if (left_ns <= 0) {
         if (b->waits) {
             dirty_account_charge(&b->wait, waited_ns, now_ns);

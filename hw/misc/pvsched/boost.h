@@ -177,6 +177,16 @@ typedef struct PVSchedLine {
 void pvsched_boost_init(PVSchedBoost *b, const PVSchedLook *l);
 
 /**
+ * pvsched_boost_resume: nobody has looked for a while, or at another thread
+ *
+ * What the vCPU owes and has saved stays; it asks for nothing.
+ *
+ * @b: the vCPU
+ * @l: what is known; its request is not looked at
+ */
+void pvsched_boost_resume(PVSchedBoost *b, const PVSchedLook *l);
+
+/**
  * pvsched_boost_set_budget: for how much of the time it may be boosted
  *
  * @b: the vCPU
@@ -220,13 +230,14 @@ static inline bool pvsched_boost_active(const PVSchedBoost *b)
  * request has changed, until the answer is that it is to be paid.
  *
  * @b: the vCPU
+ * @due: false if the one that waited is not due any more
  * @request: from the line
  * @now_ns: the time
  *
- * Returns: for how many ns at most; 0: the penalty is to be paid now
+ * Returns: for how many ns at most; 0: it waits no longer
  */
-int64_t pvsched_boost_penalty_waits(PVSchedBoost *b, uint64_t request,
-                                    int64_t now_ns);
+int64_t pvsched_boost_penalty_waits(PVSchedBoost *b, bool due,
+                                    uint64_t request, int64_t now_ns);
 
 /**
  * pvsched_boost_line: what to tell the guest

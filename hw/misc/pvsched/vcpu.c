@@ -1,0 +1,241 @@
+/*
+ * pvsched: a vCPU that shares a line with the host
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/lockable.h"
+#include "qemu/timer.h"
+#include "hw/misc/pvsched-abi.h"
+#include "vcpu.h"
+#include "hw/misc/trace.h"
+
+static void vcpu_tell(PVSchedVcpu *v, int64_t now_ns)
+{
+    PVSchedLine line;
+
+    pvsched_boost_line(&v->boost, now_ns, &line);
+    pvsched_ram_tell(&v->ram, &line);
+}
+
+static PVSchedLook vcpu_times(PVSchedVcpu *v)
+{
+    int64_t now_ns = get_clock();
+
+    return (PVSchedLook) {
+        .now_ns = now_ns,
+        .cpu_ns = pvsched_thread_cpu_ns(&v->thread),
+        .asleep_ns = pvsched_thread_asleep_ns(&v->thread, now_ns),
+    };
+}
+
+/*
+ * Whether anything may be in force at all is read here, under the lock: who
+ * forbids it and then takes the lock finds it forbidden for all that follow.
+ */
+static void vcpu_look(PVSchedVcpu *v, bool watching)
+{
+    bool on = qatomic_read(&v->common->on);
+    PVSchedMode before = v->boost.mode, mode;
+    PVSchedLook l = vcpu_times(v);
+
+    l.request = pvsched_ram_request(v->ram.host);
+    l.may = on ? qatomic_read(&v->common->may) : 0;
+    l.watching = watching;
+    qatomic_set__nocheck(&v->looked_at, l.request);
+
+    v->boost.terms = pvsched_thread_terms(&v->thread, &v->rights);
+    if (!on) {
+        v->boost.terms.paid = 0;
+    }
+    mode = pvsched_boost_look(&v->boost, &l);
+    if (!pvsched_thread_set(&v->thread, mode, &v->rights)) {
+        pvsched_boost_failed(&v->boost);
+    }
+    if (v->boost.mode != before) {
+        trace_pvsched_look(v->index, watching, l.request, v->boost.mode);
+    }
+    vcpu_tell(v, l.now_ns);
+}
+
+/* At an exit: nothing, as long as the guest asks for what it did before. */
+static void vcpu_left(PVSchedHooks *h)
+{
+    PVSchedVcpu *v = container_of(h, PVSchedVcpu, hooks);
+    const uint8_t *line = qatomic_rcu_read(&v->line);
+
+    if (!line || pvsched_ram_request(line) ==
+                 qatomic_read__nocheck(&v->looked_at) ||
+        qemu_mutex_trylock(&v->lock)) {
+        return;
+    }
+    if (v->ram.host) {
+        vcpu_look(v, false);
+        pvsched_common_wake(v->common);
+    }
+    qemu_mutex_unlock(&v->lock);
+}
+
+static bool vcpu_rang(PVSchedHooks *h, hwaddr addr)
+{
+    PVSchedVcpu *v = container_of(h, PVSchedVcpu, hooks);
+    hwaddr registers = qatomic_read__nocheck(&v->common->registers);
+
+    if (!registers || addr != registers + PVSCHED_WINDOW(v->index) +
+                              PVSCHED_WIN_DOORBELL) {
+        return false;
+    }
+    pvsched_vcpu_ring(v);
+    return true;
+}
+
+static int64_t vcpu_penalty_waits(PVSchedHooks *h, bool due)
+{
+    PVSchedVcpu *v = container_of(h, PVSchedVcpu, hooks);
+    int64_t now_ns, wait_ns;
+
+    QEMU_LOCK_GUARD(&v->lock);
+    if (!v->ram.host) {
+        return 0;
+    }
+    now_ns = get_clock();
+    due &= qatomic_read(&v->common->wait);
+    wait_ns = pvsched_boost_penalty_waits(&v->boost, due,
+                                          pvsched_ram_request(v->ram.host),
+                                          now_ns);
+    trace_pvsched_penalty_waits(v->index, wait_ns);
+    vcpu_tell(v, now_ns);
+    return wait_ns;
+}
+
+void pvsched_common_wake(PVSchedCommon *c)
+{
+    if (qatomic_read(&c->idle) && qatomic_xchg(&c->idle, false)) {
+        qemu_sem_post(&c->wake);
+    }
+}
+
+void pvsched_vcpu_init(PVSchedVcpu *v, PVSchedCommon *common, unsigned index)
+{
+    const PVSchedLook l = { .now_ns = get_clock() };
+
+    v->hooks.left = vcpu_left;
+    v->hooks.rang = vcpu_rang;
+    v->hooks.penalty_waits = vcpu_penalty_waits;
+    v->common = common;
+    v->index = index;
+    qemu_mutex_init(&v->lock);
+    pvsched_boost_init(&v->boost, &l);
+}
+
+void pvsched_vcpu_destroy(PVSchedVcpu *v)
+{
+    qemu_mutex_destroy(&v->lock);
+}
+
+/* Debts and budgets stay, or a guest would register again to be rid of them. */
+void pvsched_vcpu_register(PVSchedVcpu *v, CPUState *cpu, hwaddr addr,
+                           PVSchedRam *ram)
+{
+    WITH_QEMU_LOCK_GUARD(&v->lock) {
+        PVSchedLook l;
+
+        pvsched_thread_init(&v->thread, cpu->thread, cpu->thread_id);
+        l = vcpu_times(v);
+        pvsched_boost_resume(&v->boost, &l);
+        v->addr = addr;
+        v->ram = *ram;
+        qatomic_set__nocheck(&v->looked_at, 0);
+        qatomic_rcu_set(&v->line, ram->host);
+    }
+    qatomic_rcu_set(&v->common->hooks[v->index], &v->hooks);
+    trace_pvsched_register(v->index, addr);
+}
+
+void pvsched_vcpu_unregister(PVSchedVcpu *v)
+{
+    qatomic_set(&v->common->hooks[v->index], NULL);
+    pvsched_vcpu_rest(v);
+    WITH_QEMU_LOCK_GUARD(&v->lock) {
+        qatomic_set(&v->line, NULL);
+        pvsched_thread_destroy(&v->thread);
+        pvsched_ram_put(&v->ram);
+    }
+    trace_pvsched_unregister(v->index, v->addr);
+}
+
+void pvsched_vcpu_set_rights(PVSchedVcpu *v, const PVSchedRights *rights)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    v->rights = *rights;
+}
+
+void pvsched_vcpu_set_budget(PVSchedVcpu *v, PVSchedKind kind,
+                             unsigned percent)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    pvsched_boost_set_budget(&v->boost, kind, percent, get_clock());
+}
+
+void pvsched_vcpu_ring(PVSchedVcpu *v)
+{
+    WITH_QEMU_LOCK_GUARD(&v->lock) {
+        if (!v->ram.host) {
+            return;
+        }
+        vcpu_look(v, false);
+    }
+    pvsched_common_wake(v->common);
+}
+
+bool pvsched_vcpu_watch(PVSchedVcpu *v)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    if (!v->ram.host) {
+        return false;
+    }
+    if (pvsched_boost_active(&v->boost) ||
+        pvsched_ram_request(v->ram.host) !=
+        qatomic_read__nocheck(&v->looked_at)) {
+        vcpu_look(v, true);
+    }
+    return pvsched_boost_active(&v->boost);
+}
+
+void pvsched_vcpu_bill(PVSchedVcpu *v, PVSchedVm *vm, int64_t now_ns)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    pvsched_vm_bill(vm, &v->boost, now_ns);
+}
+
+void pvsched_vcpu_rest(PVSchedVcpu *v)
+{
+    PVSchedLook l;
+
+    QEMU_LOCK_GUARD(&v->lock);
+    if (!v->ram.host) {
+        return;
+    }
+    /* What was in force until now counts. */
+    l = vcpu_times(v);
+    pvsched_boost_look(&v->boost, &l);
+    pvsched_boost_failed(&v->boost);
+    pvsched_thread_set(&v->thread, PVSCHED_NORMAL, &v->rights);
+    qatomic_set__nocheck(&v->looked_at, 0);
+    vcpu_tell(v, l.now_ns);
+}
+
+PVSchedVcpuState pvsched_vcpu_state(PVSchedVcpu *v)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    return (PVSchedVcpuState) {
+        .mode = v->boost.mode,
+        .terms = v->boost.terms,
+        .counters = v->boost.counters,
+        .owed_ns = dirty_account_debt_pages(&v->boost.fair),
+    };
+}

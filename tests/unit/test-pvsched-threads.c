@@ -1,0 +1,291 @@
+/*
+ * pvsched: vCPUs, the thread that watches and the main thread, all at once
+ *
+ * Lines are plain memory, and to be scheduled is to have a variable changed.
+ * Who changes it other than under the lock of the vCPU is found by the thread
+ * sanitizer, and at once by what is checked here.
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "hw/misc/pvsched-abi.h"
+#include "hw/misc/pvsched/watch.h"
+
+#define VCPUS 3
+#define ROUNDS 400
+#define REGISTERS 0xe0000000ull
+
+/* Stand for the guest's RAM and the host's threads. */
+typedef struct Fake {
+    struct FakeLine *line;
+    QemuThread vcpu, guest;
+    unsigned index;
+    CPUState cpu;
+} Fake;
+
+typedef struct FakeLine {
+    uint64_t words[PVSCHED_LINE_SIZE / 8];
+} FakeLine;
+
+/* What a line that was given back has for a state */
+#define GIVEN_BACK 0xdeadbeef
+
+/* All that there have been; none is used twice. */
+static FakeLine lines[VCPUS + ROUNDS];
+static unsigned nr_lines;
+
+static Fake fakes[VCPUS];
+static PVSchedCommon common;
+static PVSchedVcpu vcpus[VCPUS];
+static bool done;
+static unsigned boosts_seen;
+
+uint64_t pvsched_ram_request(const uint8_t *host)
+{
+    return qatomic_read((const uint64_t *)host);
+}
+
+void pvsched_ram_tell(PVSchedRam *ram, const PVSchedLine *line)
+{
+    qatomic_set((uint32_t *)(ram->host + PVSCHED_LINE_STATE), line->state);
+}
+
+void pvsched_ram_put(PVSchedRam *ram)
+{
+    *ram = (PVSchedRam) { };
+}
+
+void pvsched_thread_init(PVSchedThread *t, QemuThread *thread, int tid)
+{
+    *t = (PVSchedThread) { .tid = tid, .nice_counts = true };
+}
+
+void pvsched_thread_destroy(PVSchedThread *t)
+{
+    t->mode = PVSCHED_NORMAL;
+    t->tid = -1;
+}
+
+int64_t pvsched_thread_cpu_ns(PVSchedThread *t)
+{
+    t->cpu_ns += 10000;
+    return t->cpu_ns;
+}
+
+int64_t pvsched_thread_asleep_ns(PVSchedThread *t, int64_t now_ns)
+{
+    t->asleep_ns += 1000000;
+    return t->asleep_ns;
+}
+
+bool pvsched_thread_set(PVSchedThread *t, PVSchedMode mode,
+                        const PVSchedRights *rights)
+{
+    /* A thread that is not registered is nobody's to change. */
+    g_assert_cmpint(t->tid, >=, 0);
+    if (mode == PVSCHED_BOOSTED) {
+        g_assert_cmpint(rights->means, ==, PVSCHED_BY_REAL_TIME);
+        qatomic_inc(&boosts_seen);
+    }
+    t->mode = mode;
+    return true;
+}
+
+PVSchedTerms pvsched_thread_terms(const PVSchedThread *t,
+                                  const PVSchedRights *rights)
+{
+    return (PVSchedTerms) { .owed = 1000, .paid = 67000 };
+}
+
+void pvsched_thread_be_first(const PVSchedRights *rights)
+{
+}
+
+/* Writes whatever comes to its mind, wherever its line is */
+static void *guest_thread(void *opaque)
+{
+    Fake *f = opaque;
+    g_autoptr(GRand) rnd = g_rand_new_with_seed(f->index);
+
+    while (!qatomic_read(&done)) {
+        FakeLine *line = qatomic_read(&f->line);
+        uint64_t request = g_rand_int(rnd);
+
+        if (line) {
+            request |= (uint64_t)g_rand_int(rnd) << 32;
+            qatomic_set(&line->words[0], g_rand_boolean(rnd) ? request : 0);
+        }
+        g_usleep(g_rand_int_range(rnd, 0, 50));
+    }
+    return NULL;
+}
+
+/* What an accelerator does */
+static void *vcpu_thread(void *opaque)
+{
+    Fake *f = opaque;
+    hwaddr bell = REGISTERS + PVSCHED_WINDOW(f->index) + PVSCHED_WIN_DOORBELL;
+    unsigned round = 0;
+
+    rcu_register_thread();
+    while (!qatomic_read(&done)) {
+        WITH_RCU_READ_LOCK_GUARD() {
+            PVSchedHooks *h = qatomic_rcu_read(&common.hooks[f->index]);
+
+            if (h) {
+                h->left(h);
+                g_assert_false(h->rang(h, bell + 4));
+                if (round % 3 == 0) {
+                    g_assert_true(h->rang(h, bell));
+                }
+                if (round % 7 == 0) {
+                    g_assert_cmpint(h->penalty_waits(h, true), <=,
+                                    PVSCHED_WAIT_MAX_US * 1000);
+                }
+            }
+        }
+        round++;
+    }
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static void plug(unsigned i)
+{
+    FakeLine *line = &lines[nr_lines++];
+    PVSchedRam ram = { .host = (uint8_t *)line->words };
+
+    pvsched_vcpu_register(&vcpus[i], &fakes[i].cpu, 0x1000, &ram);
+    qatomic_set(&fakes[i].line, line);
+}
+
+static uint32_t *line_state(FakeLine *line)
+{
+    return (uint32_t *)((uint8_t *)line->words + PVSCHED_LINE_STATE);
+}
+
+/* The guest uses its memory for something else at once. */
+static void unplug(unsigned i)
+{
+    FakeLine *line = fakes[i].line;
+
+    pvsched_vcpu_unregister(&vcpus[i]);
+    g_assert_false(pvsched_vcpu_registered(&vcpus[i]));
+    qatomic_set(line_state(line), GIVEN_BACK);
+}
+
+static void check_off(void)
+{
+    for (unsigned i = 0; i < VCPUS; i++) {
+        g_assert_cmpint(pvsched_vcpu_state(&vcpus[i]).mode, ==, PVSCHED_NORMAL);
+    }
+}
+
+static void turn(bool on)
+{
+    qatomic_set(&common.on, on);
+    if (on) {
+        pvsched_common_wake(&common);
+        return;
+    }
+    for (unsigned i = 0; i < VCPUS; i++) {
+        pvsched_vcpu_rest(&vcpus[i]);
+    }
+    /* And so it stays. */
+    for (int i = 0; i < 3; i++) {
+        check_off();
+        g_usleep(500);
+    }
+}
+
+static void test_threads(void)
+{
+    const PVSchedRights rights = { .means = PVSCHED_BY_REAL_TIME };
+    g_autoptr(GRand) rnd = g_rand_new_with_seed(1);
+    PVSchedWatch watch = { };
+
+    qemu_sem_init(&common.wake, 0);
+    common.hooks = g_new0(PVSchedHooks *, VCPUS);
+    common.registers = REGISTERS;
+    common.wait = true;
+    for (unsigned i = 0; i < VCPUS; i++) {
+        pvsched_vcpu_init(&vcpus[i], &common, i);
+        pvsched_vcpu_set_rights(&vcpus[i], &rights);
+        fakes[i].index = i;
+    }
+    pvsched_watch_start(&watch, &common, vcpus, VCPUS);
+    pvsched_watch_set_rights(&watch, &rights);
+    for (int kind = 0; kind < PVSCHED_KINDS; kind++) {
+        pvsched_watch_set_budget(&watch, kind, 100);
+    }
+    for (unsigned i = 0; i < VCPUS; i++) {
+        for (int kind = 0; kind < PVSCHED_KINDS; kind++) {
+            pvsched_vcpu_set_budget(&vcpus[i], kind, 100);
+        }
+        plug(i);
+        qemu_thread_create(&fakes[i].guest, "guest", guest_thread, &fakes[i],
+                           QEMU_THREAD_JOINABLE);
+        qemu_thread_create(&fakes[i].vcpu, "vcpu", vcpu_thread, &fakes[i],
+                           QEMU_THREAD_JOINABLE);
+    }
+
+    turn(true);
+    for (int round = 0; round < ROUNDS; round++) {
+        unsigned i = g_rand_int_range(rnd, 0, VCPUS);
+
+        switch (g_rand_int_range(rnd, 0, 4)) {
+        case 0:
+            unplug(i);
+            plug(i);
+            break;
+        case 1:
+            turn(false);
+            turn(true);
+            break;
+        case 2:
+            pvsched_vcpu_set_budget(&vcpus[i], PVSCHED_RT,
+                                    g_rand_int_range(rnd, 0, 101));
+            pvsched_watch_set_budget(&watch, PVSCHED_RT,
+                                     g_rand_int_range(rnd, 50, 101));
+            break;
+        case 3:
+            pvsched_vcpu_state(&vcpus[i]);
+            break;
+        }
+        g_usleep(g_rand_int_range(rnd, 0, 2000));
+    }
+
+    turn(false);
+    for (unsigned i = 0; i < VCPUS; i++) {
+        unplug(i);
+    }
+    qatomic_set(&done, true);
+    for (unsigned i = 0; i < VCPUS; i++) {
+        qemu_thread_join(&fakes[i].vcpu);
+        qemu_thread_join(&fakes[i].guest);
+    }
+    pvsched_watch_stop(&watch);
+    check_off();
+    for (unsigned i = 0; i < VCPUS; i++) {
+        pvsched_vcpu_destroy(&vcpus[i]);
+    }
+    for (unsigned i = 0; i < nr_lines; i++) {
+        g_assert_cmphex(*line_state(&lines[i]), ==, GIVEN_BACK);
+    }
+    qemu_sem_destroy(&common.wake);
+    g_free(common.hooks);
+    g_assert_cmpuint(qatomic_read(&boosts_seen), >, 10);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pvsched/threads", test_threads);
+    return g_test_run();
+}
