@@ -305,16 +305,21 @@ static void pvsched_ram_changed(MemoryListener *listener)
 }
 
 /*
- * A vCPU was unplugged.  Its thread is gone, which system calls on it have told
- * since; and it could not register again.
+ * A vCPU may have been unplugged.  Then it has no number any more, and its
+ * thread is gone, which system calls on it have told since.  It could not
+ * register again.
  */
 static void pvsched_device_gone(DeviceListener *listener, DeviceState *dev)
 {
     PVSchedState *s = container_of(listener, PVSchedState, device_listener);
-    CPUState *cpu = (CPUState *)object_dynamic_cast(OBJECT(dev), TYPE_CPU);
 
-    if (cpu && cpu->cpu_index >= 0 && cpu->cpu_index < s->nr_vcpus) {
-        pvsched_drop(s, cpu->cpu_index, PVSCHED_STATUS_NO_VCPU);
+    if (!object_dynamic_cast(OBJECT(dev), TYPE_CPU)) {
+        return;
+    }
+    for (unsigned i = 0; i < s->nr_vcpus; i++) {
+        if (pvsched_vcpu_registered(&s->shared->vcpus[i]) && !qemu_get_cpu(i)) {
+            pvsched_drop(s, i, PVSCHED_STATUS_NO_VCPU);
+        }
     }
 }
 

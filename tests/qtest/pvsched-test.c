@@ -23,7 +23,7 @@
 #define DIMM 0x100000000ull
 
 #define MACHINE "-machine pc -display none -nodefaults -m 64M"
-#define CPUS " -smp 2,maxcpus=3"
+#define CPUS " -smp 2,maxcpus=3,sockets=1,cores=3"
 #define DEVICE " -device pvsched,id=pv,addr=5"
 
 static void config_write(QTestState *qts, unsigned reg, uint32_t value)
@@ -359,12 +359,12 @@ static void test_vcpu_comes_and_goes(void)
                     PVSCHED_STATUS_NO_VCPU);
     qtest_qmp_assert_success(
         qts, "{ 'execute': 'device_add', 'arguments': { 'id': 'cpu',"
-        " 'driver': 'qemu64-x86_64-cpu', 'socket-id': 2, 'core-id': 0,"
+        " 'driver': 'qemu64-x86_64-cpu', 'socket-id': 0, 'core-id': 2,"
         " 'thread-id': 0 } }");
     g_assert_cmphex(register_line(qts, VCPUS, LINE), ==,
                     PVSCHED_STATUS_REGISTERED);
     /* To the newer interface, and eject */
-    qtest_outl(qts, 0xaf00, 0);
+    qtest_outb(qts, 0xaf00, 0);
     qtest_outl(qts, 0xaf00, VCPUS);
     qtest_outb(qts, 0xaf04, 1 << 3);
     g_assert_cmphex(status(qts, VCPUS), ==, PVSCHED_STATUS_NO_VCPU);
@@ -653,12 +653,16 @@ static void find_line(const char *stream, gsize len, uint32_t **line)
 
 static void refuse(const char *path, const char *cpus)
 {
-    g_autofree char *args = g_strdup_printf(
-        "%s" DEVICE " -incoming 'exec:cat %s'", cpus, path);
-    QTestState *qts = qtest_initf(MACHINE "%s 2>/dev/null", args);
+    g_autofree char *uri = g_strdup_printf("exec:cat %s", path);
+    QTestState *qts = qtest_initf(MACHINE "%s" DEVICE
+                                  " -incoming defer 2>/dev/null", cpus);
 
     qtest_set_expected_status(qts, EXIT_FAILURE);
-    qtest_wait_qemu(qts);
+    qtest_qmp_send(qts, "{ 'execute': 'migrate-incoming', 'arguments': "
+                   "{ 'uri': %s } }", uri);
+    while (qtest_probe_child(qts)) {
+        g_usleep(5000);
+    }
     qtest_quit(qts);
 }
 
