@@ -23,7 +23,7 @@
 #define RANDOM_LOOKS 5000
 
 /* A real-time boost of a thread with nice 0, which can pay */
-static const PVSchedTerms payable = { .owed = 1000, .paid = 67267 };
+static const PVSchedTerms payable = { .owed = 1000, .paid = 8309 };
 static const PVSchedTerms unpayable = { .owed = 1000, .paid = 0 };
 
 static uint64_t ask(unsigned activities, unsigned number, uint64_t us)
@@ -236,36 +236,83 @@ static void test_kinds_have_budgets_of_their_own(void)
     g_assert_cmpint(r.b.counters.boosted_ns[PVSCHED_CRITICAL], ==, 500 * US);
 }
 
-/* A second's work of 100 ms is paid with 100 ms / 67 at nice 19. */
-static void test_debt_is_paid_at_nice_19(void)
+/* Run after a wait for a processor */
+static PVSchedMode run_at_last(Rested *r, int64_t wait_ns, int64_t ns)
+{
+    r->l.now_ns += wait_ns;
+    r->l.waited_ns += wait_ns;
+    return run(r, ns, 0);
+}
+
+/* What was run counts when it was waited for, and no more than that. */
+static void test_debt_is_paid(void)
+{
+    Rested r;
+
+    rested(&r, payable);
+    owe(&r, 20 * MS);
+    g_assert_cmpint(run(&r, 0, 0), ==, PVSCHED_PAYING);
+    g_assert_cmpint(run(&r, MS, 0), ==, PVSCHED_PAYING);
+    g_assert_cmpint(credit(&r), ==, -20 * MS);
+    g_assert_cmpint(run_at_last(&r, 20 * MS, MS), ==, PVSCHED_PAYING);
+    g_assert_cmpint(credit(&r), ==, -20 * MS + payable.paid * US);
+    /* A wait that was too short for that */
+    g_assert_cmpint(run_at_last(&r, MS, MS), ==, PVSCHED_PAYING);
+    g_assert_cmpint(credit(&r), ==, -19 * MS + payable.paid * US);
+    g_assert_cmpint(run_at_last(&r, 30 * MS, MS), ==, PVSCHED_NORMAL);
+    g_assert_cmpint(credit(&r), ==, 0);
+    g_assert_cmpint(r.b.counters.paying_ns, ==, 4 * MS);
+}
+
+/* Who never has to wait takes nothing from anybody. */
+static void test_pays_alone(void)
 {
     int64_t paying_ns = 0;
     Rested r;
 
     rested(&r, payable);
-    owe(&r, 50 * MS);
-    while (run(&r, 10 * US, 0) == PVSCHED_PAYING) {
-        paying_ns += 10 * US;
-    }
-    g_assert_cmpint(ABS(paying_ns - 50 * MS * 1000 / payable.paid), <=,
-                    20 * US);
-    g_assert_cmpint(r.b.counters.paying_ns, ==, paying_ns);
+    owe(&r, PVSCHED_DEBT_MAX_NS);
+    run(&r, 0, 0);
+    do {
+        paying_ns += MS;
+        g_assert_cmpint(paying_ns, <=, PVSCHED_ALONE_NS + MS);
+        /* That is not a wait. */
+        r.l.waited_ns += 50 * US;
+    } while (run(&r, MS, 0) == PVSCHED_PAYING);
+    g_assert_cmpint(paying_ns, >=, PVSCHED_ALONE_NS);
 }
 
 /* A look that comes late has made the vCPU pay in advance. */
 static void test_paid_in_advance(void)
 {
-    int64_t owed_ns = 10 * MS;
+    int64_t prepaid_ns;
     Rested r;
 
     rested(&r, payable);
-    owe(&r, owed_ns);
-    g_assert_cmpint(run(&r, MS, 0), ==, PVSCHED_PAYING);
-    g_assert_cmpint(run(&r, MS, 0), ==, PVSCHED_NORMAL);
-    g_assert_cmpint(r.b.prepaid_ns, ==, payable.paid * US - owed_ns);
+    owe(&r, 10 * MS);
+    run(&r, 0, 0);
+    run(&r, 2 * MS, 0);
+    g_assert_cmpint(run_at_last(&r, 100 * MS, US), ==, PVSCHED_NORMAL);
+    prepaid_ns = r.b.prepaid_ns;
+    g_assert_cmpint(prepaid_ns, ==, 2 * payable.paid * US - 10 * MS);
     run(&r, MS, ask(PVSCHED_REQ_RT_RUNNING, 1, 9999));
     g_assert_cmpint(run(&r, 2 * MS, 0), ==, PVSCHED_NORMAL);
-    g_assert_cmpint(r.b.prepaid_ns, ==, payable.paid * US - owed_ns - 2 * MS);
+    g_assert_cmpint(r.b.prepaid_ns, ==, prepaid_ns - 2 * MS);
+}
+
+/* Who has lost its credit gets it back when half of its debt is paid. */
+static void test_no_credit_for_a_while(void)
+{
+    uint64_t request = ask(PVSCHED_REQ_RT_RUNNING, 1, UINT32_MAX);
+    Rested r;
+
+    rested(&r, payable);
+    owe(&r, PVSCHED_DEBT_MAX_NS);
+    g_assert_cmpint(run(&r, MS, request), ==, PVSCHED_PAYING);
+    dirty_account_pay(&r.b.fair, PVSCHED_DEBT_MAX_NS / 2);
+    g_assert_cmpint(run(&r, MS, request), ==, PVSCHED_PAYING);
+    dirty_account_pay(&r.b.fair, US);
+    g_assert_cmpint(run(&r, MS, request), ==, PVSCHED_BOOSTED);
 }
 
 /* The host forgives what was paid meanwhile, so that we do not. */
@@ -463,7 +510,7 @@ static void test_random(void)
         /* And when it asks no more, nothing is left in force. */
         r.l.watching = true;
         g_assert_cmpint(run(&r, 0, 0), !=, PVSCHED_BOOSTED);
-        for (int i = 0; i < 10; i++) {
+        for (int i = 0; i < 2 * PVSCHED_ALONE_NS / MS; i++) {
             run(&r, MS, 0);
         }
         g_assert_cmpint(r.b.mode, ==, PVSCHED_NORMAL);
@@ -521,6 +568,9 @@ typedef struct Host {
     double vcpu_age;
     double hog_age[HOGS_MAX];
     int64_t hog_ns[HOGS_MAX];
+    /* it weighs anew what a thread is older when its nice value changes */
+    bool weighs_anew;
+    PVSchedMode mode;
     /* whose turn it is; -1: the vCPU's */
     int turn;
     bool was_asleep;
@@ -542,8 +592,14 @@ static bool host_tick(Host *h, bool wants, PVSchedMode mode)
 {
     int youngest;
     double age = host_youngest(h, &youngest), turn_age;
-    double vcpu_weight = mode == PVSCHED_PAYING ? 15.0 / 1024 : 1;
+    double vcpu_weight_paying = 110.0 / 1024;
+    double vcpu_weight = mode == PVSCHED_PAYING ? vcpu_weight_paying : 1;
 
+    if (h->weighs_anew && h->mode == PVSCHED_PAYING && mode != h->mode &&
+        h->vcpu_age > age) {
+        h->vcpu_age = age + (h->vcpu_age - age) * vcpu_weight_paying;
+    }
+    h->mode = mode;
     if (wants && h->was_asleep) {
         h->vcpu_age = MAX(h->vcpu_age, age - WAKEUP_BONUS);
     }
@@ -634,13 +690,15 @@ static bool guest_sleeper(GRand *rnd, int64_t now_ns, uint64_t *request)
 
 /* Returns: for how long the vCPU ran, in 20 s */
 static int64_t host_run(Host *h, Guest *guest, int hogs, PVSchedTerms terms,
-                        int64_t look_every_ns, unsigned may)
+                        int64_t look_every_ns, unsigned may, bool weighs_anew)
 {
     g_autoptr(GRand) rnd = g_rand_new_with_seed(1);
     PVSchedLook l = { .may = may };
     PVSchedBoost b;
 
-    *h = (Host) { .hogs = hogs };
+    int64_t waiting_ns = 0;
+
+    *h = (Host) { .hogs = hogs, .weighs_anew = weighs_anew };
     pvsched_boost_init(&b, &l);
     pvsched_boost_set_budget(&b, PVSCHED_CRITICAL, 100, 0);
     pvsched_boost_set_budget(&b, PVSCHED_RT, 100, 0);
@@ -652,6 +710,12 @@ static int64_t host_run(Host *h, Guest *guest, int hogs, PVSchedTerms terms,
         l.now_ns += TICK;
         l.cpu_ns += ran ? TICK : 0;
         l.asleep_ns += wants ? 0 : TICK;
+        /* A wait is told when it is over, and a sleep ends it as well. */
+        waiting_ns += wants && !ran ? TICK : 0;
+        if (ran || !wants) {
+            l.waited_ns += waiting_ns;
+            waiting_ns = 0;
+        }
         /* Who runs may ring its bell at any time. */
         l.watching = !ran || g_rand_boolean(rnd);
         if (ran || l.now_ns % look_every_ns == 0) {
@@ -664,77 +728,82 @@ static int64_t host_run(Host *h, Guest *guest, int hogs, PVSchedTerms terms,
 /*
  * Whatever a guest asks for, with a budget of 100 %: hogs get what they would
  * get if nobody heard it, or at least their fair share, but for 3 %; and a
- * guest that never sleeps gets its own.  Sleep is forgiven by the host as well
- * as by us, which is worth 1 / PVSCHED_OTHERS of it.
+ * guest that never sleeps gets its own, as far as it makes sense.  Sleep
+ * (@least_percent 0) is forgiven by the host as well as by us, which is worth
+ * 1 / PVSCHED_OTHERS of it.
  */
-static void test_fair_with(Guest *guest, bool never_sleeps, int hogs,
-                           PVSchedTerms terms, int64_t look_every_ns)
+static void test_fair_with(Guest *guest, int least_percent, int hogs,
+                           PVSchedTerms terms, int64_t look_every_ns,
+                           bool weighs_anew)
 {
     int64_t fair_ns = 20 * S / (hogs + 1), vcpu_ns, unheard_ns, hog_ns;
-    int percent = never_sleeps ? 97 : 95;
+    int percent = least_percent ? 97 : 95;
     Host h, unheard;
 
-    vcpu_ns = host_run(&h, guest, hogs, terms, look_every_ns, ALL);
-    unheard_ns = host_run(&unheard, guest, hogs, terms, look_every_ns, 0);
-    g_test_message("%d hogs, paid %u, look %d us: %.3f, unheard %.3f", hogs,
-                   terms.paid, (int)(look_every_ns / US),
+    vcpu_ns = host_run(&h, guest, hogs, terms, look_every_ns, ALL,
+                       weighs_anew);
+    unheard_ns = host_run(&unheard, guest, hogs, terms, look_every_ns, 0,
+                          weighs_anew);
+    g_test_message("%d hogs, paid %u, look %d us, anew %d: %.3f, "
+                   "unheard %.3f", hogs, terms.paid,
+                   (int)(look_every_ns / US), weighs_anew,
                    (double)vcpu_ns / fair_ns, (double)unheard_ns / fair_ns);
     for (int n = 0; n < hogs; n++) {
         hog_ns = MIN(fair_ns, unheard.hog_ns[n]);
         g_assert_cmpint(h.hog_ns[n], >=, hog_ns * percent / 100);
     }
-    if (never_sleeps) {
-        g_assert_cmpint(vcpu_ns, >=, fair_ns * 97 / 100);
-    }
+    g_assert_cmpint(vcpu_ns, >=, fair_ns * least_percent / 100);
 }
 
-static void test_fair(Guest *guest, bool never_sleeps)
+static void test_fair(Guest *guest, int least_percent)
 {
     for (int hogs = 1; hogs <= HOGS_MAX; hogs++) {
-        test_fair_with(guest, never_sleeps, hogs, payable, MS);
-        test_fair_with(guest, never_sleeps, hogs, payable, 4 * MS);
-        test_fair_with(guest, never_sleeps, hogs, unpayable, MS);
+        for (int anew = 0; anew < 2; anew++) {
+            test_fair_with(guest, least_percent, hogs, payable, MS, anew);
+            test_fair_with(guest, least_percent, hogs, payable, 4 * MS, anew);
+        }
+        test_fair_with(guest, least_percent, hogs, unpayable, MS, false);
     }
 }
 
 static void test_fair_for_ever(void)
 {
-    test_fair(guest_for_ever, true);
+    test_fair(guest_for_ever, 97);
 }
 
 static void test_fair_critical(void)
 {
-    test_fair(guest_critical, true);
+    test_fair(guest_critical, 97);
 }
 
 static void test_fair_garbage(void)
 {
-    test_fair(guest_garbage, true);
+    test_fair(guest_garbage, 75);
 }
 
 static void test_fair_turns(void)
 {
-    test_fair(guest_turns, true);
+    test_fair(guest_turns, 95);
 }
 
 static void test_fair_sleeper(void)
 {
-    test_fair(guest_sleeper, false);
+    test_fair(guest_sleeper, 0);
 }
 
 static void test_fair_dozer(void)
 {
-    test_fair(guest_dozer, false);
+    test_fair(guest_dozer, 0);
 }
 
 static void test_fair_random(void)
 {
-    test_fair(guest_random, false);
+    test_fair(guest_random, 0);
 }
 
 static void test_fair_sly(void)
 {
-    test_fair(guest_sly, false);
+    test_fair(guest_sly, 0);
 }
 
 int main(int argc, char **argv)
@@ -752,8 +821,10 @@ int main(int argc, char **argv)
     g_test_add_func("/pvsched/boost/nobody-may", test_nobody_may);
     g_test_add_func("/pvsched/boost/kinds",
                     test_kinds_have_budgets_of_their_own);
-    g_test_add_func("/pvsched/boost/debt-is-paid",
-                    test_debt_is_paid_at_nice_19);
+    g_test_add_func("/pvsched/boost/debt-is-paid", test_debt_is_paid);
+    g_test_add_func("/pvsched/boost/pays-alone", test_pays_alone);
+    g_test_add_func("/pvsched/boost/no-credit-for-a-while",
+                    test_no_credit_for_a_while);
     g_test_add_func("/pvsched/boost/paid-in-advance", test_paid_in_advance);
     g_test_add_func("/pvsched/boost/sleep-pays-nothing",
                     test_sleep_pays_nothing_while_paying);

@@ -62,6 +62,7 @@ void pvsched_boost_resume(PVSchedBoost *b, const PVSchedLook *l)
     b->waits = false;
     b->cpu_ns = l->cpu_ns;
     b->asleep_ns = l->asleep_ns;
+    b->waited_ns = l->waited_ns;
     b->watched_request = 0;
     b->watched_cpu_ns = l->cpu_ns;
     b->watched_ns = l->now_ns;
@@ -101,9 +102,32 @@ static void charge_boosted(PVSchedBoost *b, int64_t ran_ns,
     b->counters.boosted_ns[b->kind] += ran_ns;
 }
 
-static void pay(PVSchedBoost *b, int64_t ran_ns)
+/* How much of a debt is paid, as of now */
+static int64_t pay_worth_ns(PVSchedBoost *b, int64_t ran_ns, int64_t waited_ns)
 {
-    int64_t worth_ns = ran_ns / 1000 * b->terms.paid;
+    int64_t worth_ns = 0;
+
+    if (!b->terms.paid) {
+        return 0;
+    }
+    /* Short interruptions are no waits, like those by who looks. */
+    if (waited_ns > ran_ns / 4) {
+        b->alone_ns = 0;
+        worth_ns = MIN(b->unproven_ns / 1000 * b->terms.paid, waited_ns);
+    } else {
+        b->alone_ns += ran_ns;
+        if (b->alone_ns >= PVSCHED_ALONE_NS) {
+            worth_ns = b->unproven_ns / 1000 * b->terms.paid;
+        }
+    }
+    b->unproven_ns -= worth_ns / b->terms.paid * 1000;
+    b->unproven_ns += ran_ns;
+    return worth_ns;
+}
+
+static void pay(PVSchedBoost *b, int64_t ran_ns, int64_t waited_ns)
+{
+    int64_t worth_ns = pay_worth_ns(b, ran_ns, waited_ns);
     int64_t paid_ns = MIN(worth_ns, dirty_account_debt_pages(&b->fair));
 
     dirty_account_pay(&b->fair, paid_ns);
@@ -133,10 +157,11 @@ static void account_for_run(PVSchedBoost *b, const PVSchedLook *l)
     if (b->mode == PVSCHED_BOOSTED) {
         charge_boosted(b, ran_ns, l);
     } else if (b->mode == PVSCHED_PAYING) {
-        pay(b, ran_ns);
+        pay(b, ran_ns, l->waited_ns - b->waited_ns);
     } else {
         b->cpu_ns = l->cpu_ns;
     }
+    b->waited_ns = l->waited_ns;
 }
 
 /*
@@ -184,8 +209,13 @@ static bool in_credit(PVSchedBoost *b)
 {
     int64_t credit_ns = b->terms.paid ? PVSCHED_DEBT_MAX_NS : 0;
 
-    return account_balance(&b->fair, b->rested_ns) + b->prepaid_ns +
-           credit_ns > 0;
+    /* Who has begun to pay goes on with that for a while. */
+    if (b->mode == PVSCHED_PAYING && b->broke) {
+        credit_ns /= 2;
+    }
+    b->broke = account_balance(&b->fair, b->rested_ns) + b->prepaid_ns +
+               credit_ns <= 0;
+    return !b->broke;
 }
 
 static bool has_budget(PVSchedBoost *b, PVSchedKind kind, const PVSchedLook *l)
@@ -224,8 +254,13 @@ static void decide(PVSchedBoost *b, const PVSchedLook *l)
     }
     /* A debt may have been earned back meanwhile. */
     account_balance(&b->fair, b->rested_ns);
-    b->mode = b->terms.paid && dirty_account_debt_pages(&b->fair) ?
-              PVSCHED_PAYING : PVSCHED_NORMAL;
+    if (!b->terms.paid || !dirty_account_debt_pages(&b->fair)) {
+        b->mode = PVSCHED_NORMAL;
+    } else if (b->mode != PVSCHED_PAYING) {
+        b->mode = PVSCHED_PAYING;
+        b->unproven_ns = 0;
+        b->alone_ns = 0;
+    }
 }
 
 PVSchedMode pvsched_boost_look(PVSchedBoost *b, const PVSchedLook *l)

@@ -18,15 +18,21 @@
  * a thread of weight w that runs for t gets older by t / w.  A boosted vCPU
  * runs for b and gets no older.  The same guest without a boost would be older
  * by b / w, and that is made up for afterwards: the thread gets the smaller
- * weight v, its nice value being 19, until it has run for so long, p, that
+ * weight v, its nice value being 10 more, until it has run for so long, p, that
  *
  *   p / v = (b + p) / w     that is     p * (w / v - 1) = b
  *
  * From then on the scheduler treats it as if it had never been boosted, however
- * many others compete and whatever their weights are.  With nice 0, w / v - 1
- * is 67: a vCPU that owes 67 ms has paid when it has run for 1 ms, for which it
- * has to wait as long as for 68.  On a processor where nobody waits, it pays
- * nearly nothing, as it took nothing from anybody.
+ * many others compete and whatever their weights are.  w / v - 1 is 8.3: a vCPU
+ * that owes 8.3 ms has paid when it has run for 1 ms, for which it has to wait
+ * as long as for 9.3.
+ *
+ * A newer scheduler (EEVDF) weighs anew what a thread is older than others when
+ * its nice value changes, so that the wait has to come before that.  Therefore
+ * it is only when the vCPU has waited, and runs again, that what it ran before
+ * counts, and no more of it than the wait.  A vCPU that runs for
+ * PVSCHED_ALONE_NS like that has a processor for itself.  Then it pays
+ * without a wait, as it took nothing from anybody.
  *
  * A boost by means of the nice value makes the vCPU older by b / x, with x for
  * its weight then, so only the part 1 - w / x of it is owed.
@@ -40,7 +46,8 @@
  * nothing: what it pays makes it older, and the host forgives that.
  *
  * A debt beyond PVSCHED_DEBT_MAX_NS is for those who would never pay by
- * themselves because they always ask: no more boosts, until it has been paid.
+ * themselves because they always ask: no more boosts, until half of it has been
+ * paid.
  * So in the long run who asks for ever is boosted as fast as it pays, which is
  * to say that it gets its fair share.  Where a thread cannot pay, because it
  * may not get its nice value back, or because nice values mean nothing between
@@ -72,6 +79,9 @@
 /* A boost is not worth it for less. */
 #define PVSCHED_BOOST_MIN_NS (DIRTY_NS_PER_S / 10000)
 
+/* Longer than a slice of a thread that pays, beside others */
+#define PVSCHED_ALONE_NS (DIRTY_NS_PER_S / 50)
+
 /* For how much of the time penalties may wait */
 #define PVSCHED_WAIT_PERCENT 10
 
@@ -91,9 +101,10 @@ typedef enum PVSchedMode {
 /* What is known when somebody looks */
 typedef struct PVSchedLook {
     int64_t now_ns;
-    /* for how long the vCPU's thread has run, and for how long it has slept */
+    /* for how long the vCPU's thread has run, slept, and wanted to run */
     int64_t cpu_ns;
     int64_t asleep_ns;
+    int64_t waited_ns;
     /* from the line */
     uint64_t request;
     /* bits (1 << kind): nobody but this vCPU has a reason against a boost */
@@ -128,6 +139,7 @@ typedef struct PVSchedBoost {
     uint64_t request;
     int64_t cpu_ns;
     int64_t asleep_ns;
+    int64_t waited_ns;
     bool refused;
     /* of this request: since when, boosted for so long, counted as refused */
     int64_t since_ns;
@@ -142,6 +154,11 @@ typedef struct PVSchedBoost {
     /* on a clock that goes while the vCPU sleeps and is not paying */
     DirtyAccount fair;
     int64_t rested_ns;
+    /* it has no credit any more, and pays */
+    bool broke;
+    /* what it ran while paying and has not waited for; and without a wait */
+    int64_t unproven_ns;
+    int64_t alone_ns;
     /* paid beyond the debt, because it took a while to notice */
     int64_t prepaid_ns;
     /* boosted, and not yet charged to the VM */

@@ -23,7 +23,8 @@
 #define WATCH_PRIORITY 2
 
 #define NICE_LOWEST (-20)
-#define NICE_PAYING 19
+#define NICE_HIGHEST 19
+#define NICE_PAYING_MORE 10
 
 static bool attr_get(int tid, PVSchedAttr *attr)
 {
@@ -45,6 +46,11 @@ static bool attr_equal(const PVSchedAttr *a, const PVSchedAttr *b)
 static bool attr_ordinary(const PVSchedAttr *attr)
 {
     return attr->policy == SCHED_OTHER || attr->policy == SCHED_BATCH;
+}
+
+static int nice_paying(const PVSchedAttr *baseline)
+{
+    return MIN(baseline->nice + NICE_PAYING_MORE, NICE_HIGHEST);
 }
 
 static PVSchedAttr attr_real_time(const PVSchedAttr *from, int priority)
@@ -89,7 +95,7 @@ static void *rights_try(void *opaque)
         rights->means = PVSCHED_BY_REAL_TIME;
         attr_set(0, &attr);
     }
-    to = attr_nice(&attr, NICE_PAYING);
+    to = attr_nice(&attr, NICE_HIGHEST);
     rights->can_return = attr_set(0, &to) && attr_set(0, &attr);
     return NULL;
 }
@@ -204,6 +210,7 @@ int64_t pvsched_thread_asleep_ns(PVSchedThread *t, int64_t now_ns)
         text[len] = '\0';
         if (sscanf(text, "%llu %llu", &ran_ns, &waited_ns) == 2) {
             t->asleep_ns = now_ns - (int64_t)ran_ns - (int64_t)waited_ns;
+            t->waited_ns = waited_ns;
         }
     }
     return t->asleep_ns;
@@ -218,7 +225,7 @@ static PVSchedAttr thread_attr(const PVSchedThread *t, PVSchedMode mode,
                attr_real_time(&t->baseline, BOOST_PRIORITY) :
                attr_nice(&t->baseline, MIN(rights->nice, t->baseline.nice));
     case PVSCHED_PAYING:
-        return attr_nice(&t->baseline, NICE_PAYING);
+        return attr_nice(&t->baseline, nice_paying(&t->baseline));
     default:
         return t->baseline;
     }
@@ -273,8 +280,9 @@ PVSchedTerms pvsched_thread_terms(const PVSchedThread *t,
                                   const PVSchedRights *rights)
 {
     int64_t weight = pvsched_weight(t->baseline.nice);
-    /* CFS rounds it to a whole number, which matters for a small one. */
-    int64_t paying = DIV_ROUND_UP(pvsched_weight(NICE_PAYING), 1000) * 1000;
+    /* The kernel rounds it to a whole number, which matters for a small one. */
+    int64_t paying = DIV_ROUND_UP(pvsched_weight(nice_paying(&t->baseline)),
+                                  1000) * 1000;
     PVSchedTerms terms = { .owed = 1000 };
 
     if (rights->means == PVSCHED_BY_NICE) {

@@ -46,6 +46,7 @@ typedef struct PVSchedThread {
     int64_t cpu_ns;
     int schedstat_fd;
     int64_t asleep_ns;
+    int64_t waited_ns;
     /* Nice values matter between this thread and all others. */
     bool nice_counts;
     /* the thread is as somebody else wants it, or as we do */
@@ -69,9 +70,14 @@ void pvsched_thread_init(PVSchedThread *t, QemuThread *thread, int tid);
 /* Leaves the thread as its baseline is. */
 void pvsched_thread_destroy(PVSchedThread *t);
 
-/* For how long it has run and slept */
+/* For how long it has run; slept; and wanted to run, as of the same call */
 int64_t pvsched_thread_cpu_ns(PVSchedThread *t);
 int64_t pvsched_thread_asleep_ns(PVSchedThread *t, int64_t now_ns);
+
+static inline int64_t pvsched_thread_waited_ns(const PVSchedThread *t)
+{
+    return t->waited_ns;
+}
 
 /**
  * pvsched_thread_set: have a thread boosted, or paying, or as it was

@@ -24,13 +24,12 @@ static void vcpu_tell(PVSchedVcpu *v, int64_t now_ns)
 
 static PVSchedLook vcpu_times(PVSchedVcpu *v)
 {
-    int64_t now_ns = get_clock();
+    PVSchedLook l = { .now_ns = get_clock() };
 
-    return (PVSchedLook) {
-        .now_ns = now_ns,
-        .cpu_ns = pvsched_thread_cpu_ns(&v->thread),
-        .asleep_ns = pvsched_thread_asleep_ns(&v->thread, now_ns),
-    };
+    l.cpu_ns = pvsched_thread_cpu_ns(&v->thread);
+    l.asleep_ns = pvsched_thread_asleep_ns(&v->thread, l.now_ns);
+    l.waited_ns = pvsched_thread_waited_ns(&v->thread);
+    return l;
 }
 
 /*
