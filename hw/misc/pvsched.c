@@ -502,9 +502,6 @@ static PvschedVcpuInfo *pvsched_query_vcpu(PVSchedState *s, unsigned i)
     info->refused = state.counters.refused;
     info->critical_time = state.counters.boosted_ns[PVSCHED_CRITICAL] / 1000;
     info->rt_time = state.counters.boosted_ns[PVSCHED_RT] / 1000;
-    info->paying_time = state.counters.paying_ns / 1000;
-    info->owed_time = state.owed_ns / 1000;
-    info->can_pay = state.terms.paid;
     info->waits = state.counters.waits;
     info->waited_time = state.counters.waited_ns / 1000;
     return info;

@@ -63,7 +63,7 @@ void pvsched_ram_put(PVSchedRam *ram)
 
 void pvsched_thread_init(PVSchedThread *t, QemuThread *thread, int tid)
 {
-    *t = (PVSchedThread) { .tid = tid, .nice_counts = true };
+    *t = (PVSchedThread) { .tid = tid };
 }
 
 void pvsched_thread_destroy(PVSchedThread *t)
@@ -78,12 +78,6 @@ int64_t pvsched_thread_cpu_ns(PVSchedThread *t)
     return t->cpu_ns;
 }
 
-int64_t pvsched_thread_asleep_ns(PVSchedThread *t, int64_t now_ns)
-{
-    t->asleep_ns += 1000000;
-    return t->asleep_ns;
-}
-
 bool pvsched_thread_set(PVSchedThread *t, PVSchedMode mode,
                         const PVSchedRights *rights)
 {
@@ -95,12 +89,6 @@ bool pvsched_thread_set(PVSchedThread *t, PVSchedMode mode,
     }
     t->mode = mode;
     return true;
-}
-
-PVSchedTerms pvsched_thread_terms(const PVSchedThread *t,
-                                  const PVSchedRights *rights)
-{
-    return (PVSchedTerms) { .owed = 1000, .paid = 67000 };
 }
 
 void pvsched_thread_be_first(const PVSchedRights *rights)
@@ -283,9 +271,34 @@ static void test_threads(void)
     g_assert_cmpuint(qatomic_read(&boosts_seen), >, 10);
 }
 
+static void test_share(void)
+{
+    const int64_t thread = PVSCHED_SHARE_ALL;
+    PVSchedShare s = { };
+
+    g_assert_cmpuint(pvsched_share_of(0, 1), ==, PVSCHED_SHARE_ALL);
+    g_assert_cmpuint(pvsched_share_of(thread, 2), ==, PVSCHED_SHARE_ALL);
+    g_assert_cmpuint(pvsched_share_of(thread, 1), ==, PVSCHED_SHARE_ALL / 2);
+    g_assert_cmpuint(pvsched_share_of(7 * thread, 2), ==,
+                     PVSCHED_SHARE_ALL / 4);
+    g_assert_cmpuint(pvsched_share_of(thread / 2, 1), ==, 666000);
+    g_assert_cmpuint(pvsched_share_of(1000000 * thread, 1), >=, 1);
+    g_assert_cmpuint(pvsched_share_of(INT64_MAX / 2, 4096), <, 1000);
+
+    /* Whatever this host does, and however late somebody looks */
+    for (int64_t now_ns = 1; now_ns < INT64_MAX / 4; now_ns *= 3) {
+        unsigned share = pvsched_share_update(&s, now_ns);
+
+        g_assert_cmpuint(share, >=, 1);
+        g_assert_cmpuint(share, <=, PVSCHED_SHARE_ALL);
+        g_assert_cmpint(s.runnable, >=, 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pvsched/share", test_share);
     g_test_add_func("/pvsched/threads", test_threads);
     return g_test_run();
 }

@@ -12,9 +12,6 @@
 
 #define NS_PER_US 1000LL
 
-/* A look that comes late makes a vCPU pay in advance; no more than this. */
-#define PREPAID_MAX_NS PVSCHED_DEBT_MAX_NS
-
 static const int64_t longest_ns[PVSCHED_KINDS] = {
     [PVSCHED_CRITICAL] = PVSCHED_CRITICAL_MAX_US * NS_PER_US,
     [PVSCHED_RT] = PVSCHED_RT_MAX_US * NS_PER_US,
@@ -61,8 +58,6 @@ void pvsched_boost_resume(PVSchedBoost *b, const PVSchedLook *l)
     b->refused = false;
     b->waits = false;
     b->cpu_ns = l->cpu_ns;
-    b->asleep_ns = l->asleep_ns;
-    b->waited_ns = l->waited_ns;
     b->watched_request = 0;
     b->watched_cpu_ns = l->cpu_ns;
     b->watched_ns = l->now_ns;
@@ -76,8 +71,8 @@ void pvsched_boost_init(PVSchedBoost *b, const PVSchedLook *l)
         dirty_account_init(&b->budget[kind], l->now_ns);
         pvsched_boost_set_budget(b, kind, 0, l->now_ns);
     }
-    dirty_account_init(&b->fair, 0);
-    dirty_account_set_rate(&b->fair, DIRTY_NS_PER_S / PVSCHED_OTHERS, 0);
+    dirty_account_init(&b->fair, l->due_ns);
+    dirty_account_set_rate(&b->fair, DIRTY_NS_PER_S, l->due_ns);
     dirty_account_init(&b->wait, l->now_ns);
     account_set_percent(&b->wait, PVSCHED_WAIT_PERCENT, 1, l->now_ns);
 }
@@ -91,48 +86,25 @@ void pvsched_boost_set_budget(PVSchedBoost *b, PVSchedKind kind,
 static void charge_boosted(PVSchedBoost *b, int64_t ran_ns,
                            const PVSchedLook *l)
 {
-    int64_t owed_ns = ran_ns / 1000 * b->terms.owed, prepaid_ns;
-
-    prepaid_ns = MIN(owed_ns, b->prepaid_ns);
-    b->prepaid_ns -= prepaid_ns;
-    dirty_account_charge(&b->fair, owed_ns - prepaid_ns, b->rested_ns);
+    dirty_account_charge(&b->fair, ran_ns, l->due_ns);
     dirty_account_charge(&b->budget[b->kind], ran_ns, l->now_ns);
     b->unbilled_ns[b->kind] += ran_ns;
     b->used_ns += ran_ns;
     b->counters.boosted_ns[b->kind] += ran_ns;
 }
 
-/* How much of a debt is paid, as of now */
-static int64_t pay_worth_ns(PVSchedBoost *b, int64_t ran_ns, int64_t waited_ns)
+/*
+ * Without a boost it is the scheduler that decides for how long a vCPU runs.
+ * What that gives it beyond its due counts as well, for it has others wait
+ * first and makes up for that later; but no more than a burst, because nobody
+ * else may have wanted it.
+ */
+static void charge_unboosted(PVSchedBoost *b, int64_t ran_ns,
+                             const PVSchedLook *l)
 {
-    int64_t worth_ns = 0;
+    int64_t most_ns = account_balance(&b->fair, l->due_ns) + PVSCHED_BURST_NS;
 
-    if (!b->terms.paid) {
-        return 0;
-    }
-    /* Short interruptions are no waits, like those by who looks. */
-    if (waited_ns > ran_ns / 4) {
-        b->alone_ns = 0;
-        worth_ns = MIN(b->unproven_ns / 1000 * b->terms.paid, waited_ns);
-    } else {
-        b->alone_ns += ran_ns;
-        if (b->alone_ns >= PVSCHED_ALONE_NS) {
-            worth_ns = b->unproven_ns / 1000 * b->terms.paid;
-        }
-    }
-    b->unproven_ns -= worth_ns / b->terms.paid * 1000;
-    b->unproven_ns += ran_ns;
-    return worth_ns;
-}
-
-static void pay(PVSchedBoost *b, int64_t ran_ns, int64_t waited_ns)
-{
-    int64_t worth_ns = pay_worth_ns(b, ran_ns, waited_ns);
-    int64_t paid_ns = MIN(worth_ns, dirty_account_debt_pages(&b->fair));
-
-    dirty_account_pay(&b->fair, paid_ns);
-    b->prepaid_ns = MIN(b->prepaid_ns + worth_ns - paid_ns, PREPAID_MAX_NS);
-    b->counters.paying_ns += ran_ns;
+    dirty_account_charge(&b->fair, MIN(ran_ns, MAX(most_ns, 0)), l->due_ns);
 }
 
 /*
@@ -143,12 +115,7 @@ static void pay(PVSchedBoost *b, int64_t ran_ns, int64_t waited_ns)
 static void account_for_run(PVSchedBoost *b, const PVSchedLook *l)
 {
     int64_t ran_ns = l->cpu_ns - b->cpu_ns;
-    int64_t slept_ns = l->asleep_ns - b->asleep_ns;
 
-    if (slept_ns > 0) {
-        b->asleep_ns = l->asleep_ns;
-        b->rested_ns += b->mode == PVSCHED_PAYING ? 0 : slept_ns;
-    }
     if (ran_ns < NS_PER_US) {
         return;
     }
@@ -156,12 +123,9 @@ static void account_for_run(PVSchedBoost *b, const PVSchedLook *l)
     b->cpu_ns += ran_ns;
     if (b->mode == PVSCHED_BOOSTED) {
         charge_boosted(b, ran_ns, l);
-    } else if (b->mode == PVSCHED_PAYING) {
-        pay(b, ran_ns, l->waited_ns - b->waited_ns);
     } else {
-        b->cpu_ns = l->cpu_ns;
+        charge_unboosted(b, ran_ns, l);
     }
-    b->waited_ns = l->waited_ns;
 }
 
 /*
@@ -205,16 +169,12 @@ static bool waits_for_processor(const PVSchedBoost *b, const PVSchedLook *l)
            (l->cpu_ns - b->watched_cpu_ns) * 2 < l->now_ns - b->watched_ns;
 }
 
-static bool in_credit(PVSchedBoost *b)
+/* Who has lost its credit gets it back when half of the debt is earned. */
+static bool in_credit(PVSchedBoost *b, const PVSchedLook *l)
 {
-    int64_t credit_ns = b->terms.paid ? PVSCHED_DEBT_MAX_NS : 0;
+    int64_t least_ns = b->broke ? -PVSCHED_CREDIT_NS / 2 : -PVSCHED_CREDIT_NS;
 
-    /* Who has begun to pay goes on with that for a while. */
-    if (b->mode == PVSCHED_PAYING && b->broke) {
-        credit_ns /= 2;
-    }
-    b->broke = account_balance(&b->fair, b->rested_ns) + b->prepaid_ns +
-               credit_ns <= 0;
+    b->broke = account_balance(&b->fair, l->due_ns) <= least_ns;
     return !b->broke;
 }
 
@@ -242,7 +202,7 @@ static void decide(PVSchedBoost *b, const PVSchedLook *l)
 
     b->refused = false;
     if (!request_over(b, l->now_ns)) {
-        if (!has_budget(b, kind, l) || !in_credit(b)) {
+        if (!has_budget(b, kind, l) || !in_credit(b, l)) {
             b->refused = true;
             b->counters.refused += !b->counted_refused;
             b->counted_refused = true;
@@ -252,15 +212,7 @@ static void decide(PVSchedBoost *b, const PVSchedLook *l)
             return;
         }
     }
-    /* A debt may have been earned back meanwhile. */
-    account_balance(&b->fair, b->rested_ns);
-    if (!b->terms.paid || !dirty_account_debt_pages(&b->fair)) {
-        b->mode = PVSCHED_NORMAL;
-    } else if (b->mode != PVSCHED_PAYING) {
-        b->mode = PVSCHED_PAYING;
-        b->unproven_ns = 0;
-        b->alone_ns = 0;
-    }
+    b->mode = PVSCHED_NORMAL;
 }
 
 PVSchedMode pvsched_boost_look(PVSchedBoost *b, const PVSchedLook *l)
@@ -366,17 +318,4 @@ unsigned pvsched_vm_may(PVSchedVm *vm, int64_t now_ns)
         }
     }
     return may;
-}
-
-int64_t pvsched_weight(int nice)
-{
-    int64_t weight = 1024 * 1000;
-
-    for (; nice > 0; nice--) {
-        weight = weight * 4 / 5;
-    }
-    for (; nice < 0; nice++) {
-        weight = weight * 5 / 4;
-    }
-    return weight;
 }

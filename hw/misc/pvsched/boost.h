@@ -1,5 +1,9 @@
 /*
- * pvsched: when a vCPU is boosted, for how long, and how it pays for that
+ * pvsched: when a vCPU is boosted, and for how long
+ *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A guest asks, and whoever looks at its line (the vCPU's own thread, or one
  * that watches) asks here what is to be in force from now on.  Asking is free;
@@ -9,60 +13,34 @@
  * - by the longest time for one request, and by what the guest itself has said;
  * - by a budget for each kind of activity, a percentage of the time.  That is
  *   how much an operator wants to be boosted at all;
- * - by fairness: see below.
+ * - by fairness: a boost shall bring forward what the vCPU is due, but not add
+ *   to it.
  *
  * Fairness
  *
- * A boost shall bring forward what the vCPU is due, but not add to it.  The
- * host's scheduler (CFS) lets that thread run whose virtual time is least, and
- * a thread of weight w that runs for t gets older by t / w.  A boosted vCPU
- * runs for b and gets no older.  The same guest without a boost would be older
- * by b / w, and that is made up for afterwards: the thread gets the smaller
- * weight v, its nice value being 10 more, until it has run for so long, p, that
+ * With R threads that want to run on N processors, each is due N / R of the
+ * time, at most all of it.  A vCPU that runs for less than it is due, because
+ * it sleeps, saves the rest, up to a burst.  What it runs comes out of these
+ * savings, and a boost may go into debt by a little credit.  So over any time
  *
- *   p / v = (b + p) / w     that is     p * (w / v - 1) = b
+ *   what a vCPU runs <= what it is due + burst + credit
  *
- * From then on the scheduler treats it as if it had never been boosted, however
- * many others compete and whatever their weights are.  w / v - 1 is 8.3: a vCPU
- * that owes 8.3 ms has paid when it has run for 1 ms, for which it has to wait
- * as long as for 9.3.
+ * whatever it asks for: without a boost the host's scheduler sees to that, and
+ * with savings and credit used up there is no boost.  Then it competes like any
+ * other thread, until it has slept.  On a host that is not busy it may get more
+ * than that without a boost, and no debt beyond a burst comes of it.
  *
- * A newer scheduler (EEVDF) weighs anew what a thread is older than others when
- * its nice value changes, so that the wait has to come before that.  Therefore
- * it is only when the vCPU has waited, and runs again, that what it ran before
- * counts, and no more of it than the wait.  A vCPU that runs for
- * PVSCHED_ALONE_NS like that has a processor for itself.  Then it pays
- * without a wait, as it took nothing from anybody.
+ * Others that want its processor wait while it is boosted, so the credit is
+ * also how long they do, again and again, beside a guest that asks for ever.
  *
- * A boost by means of the nice value makes the vCPU older by b / x, with x for
- * its weight then, so only the part 1 - w / x of it is owed.
+ * No thread is ever slowed down for a boost that it had.  It could hold a lock
+ * of QEMU's then, for which all of QEMU would wait.
  *
- * A thread that sleeps does not get older while others do, which pays as well:
- * with n others of its weight on its processor, 1 / n of the time.  How many
- * there are nobody tells, so they are taken for PVSCHED_OTHERS.  With fewer of
- * them a guest that sleeps pays more than it had to.  At worst the host has
- * forgiven the same time as well; so a guest gets no more than its share and
- * 1 / PVSCHED_OTHERS of the time that it sleeps.  While it pays, sleep earns it
- * nothing: what it pays makes it older, and the host forgives that.
- *
- * A debt beyond PVSCHED_DEBT_MAX_NS is for those who would never pay by
- * themselves because they always ask: no more boosts, until half of it has been
- * paid.
- * So in the long run who asks for ever is boosted as fast as it pays, which is
- * to say that it gets its fair share.  Where a thread cannot pay, because it
- * may not get its nice value back, or because nice values mean nothing between
- * it and others (a control group of its own), it gets no credit: then it is
- * boosted for what it has saved by sleeping.
- *
- * This needs an account, a token bucket with debt, on a clock that goes while
- * the vCPU sleeps.  Those that the dirty throttle has do that: read ns for
+ * This needs an account, a token bucket with debt, on a clock that goes as fast
+ * as the vCPU earns.  Those that the dirty throttle has do that: read ns for
  * pages.
  *
  * All functions are pure: the caller brings the times.  None takes a lock.
- *
- * Copyright (c) 2026 Dirty throttle maintainers
- *
- * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef HW_MISC_PVSCHED_BOOST_H
@@ -70,17 +48,14 @@
 
 #include "migration/dirty-throttle/account.h"
 
-/* So many threads are supposed to compete with one that sleeps. */
-#define PVSCHED_OTHERS 16
+/* What is due and not used is saved up to this: what such an account saves. */
+#define PVSCHED_BURST_NS DIRTY_BURST_NS
 
-/* What may be owed before boosts are refused */
-#define PVSCHED_DEBT_MAX_NS (DIRTY_NS_PER_S / 10)
+/* What may be owed: enough for some critical sections, little to wait for */
+#define PVSCHED_CREDIT_NS (DIRTY_NS_PER_S / 200)
 
 /* A boost is not worth it for less. */
 #define PVSCHED_BOOST_MIN_NS (DIRTY_NS_PER_S / 10000)
-
-/* Longer than a slice of a thread that pays, beside others */
-#define PVSCHED_ALONE_NS (DIRTY_NS_PER_S / 50)
 
 /* For how much of the time penalties may wait */
 #define PVSCHED_WAIT_PERCENT 10
@@ -95,16 +70,14 @@ typedef enum PVSchedKind {
 typedef enum PVSchedMode {
     PVSCHED_NORMAL,
     PVSCHED_BOOSTED,
-    PVSCHED_PAYING,
 } PVSchedMode;
 
 /* What is known when somebody looks */
 typedef struct PVSchedLook {
     int64_t now_ns;
-    /* for how long the vCPU's thread has run, slept, and wanted to run */
+    /* for how long the vCPU's thread has run, and for how long it was to */
     int64_t cpu_ns;
-    int64_t asleep_ns;
-    int64_t waited_ns;
+    int64_t due_ns;
     /* from the line */
     uint64_t request;
     /* bits (1 << kind): nobody but this vCPU has a reason against a boost */
@@ -113,33 +86,21 @@ typedef struct PVSchedLook {
     bool watching;
 } PVSchedLook;
 
-/* What it means to be boosted and to pay, in thousandths; see Fairness */
-typedef struct PVSchedTerms {
-    /* 1 - w / x, or all of it */
-    unsigned owed;
-    /* w / v - 1; 0: a debt cannot be paid by running */
-    unsigned paid;
-} PVSchedTerms;
-
 typedef struct PVSchedCounters {
     uint64_t requests;
     uint64_t boosts;
     uint64_t refused;
     uint64_t waits;
     int64_t boosted_ns[PVSCHED_KINDS];
-    int64_t paying_ns;
     int64_t waited_ns;
 } PVSchedCounters;
 
 typedef struct PVSchedBoost {
     PVSchedMode mode;
     PVSchedKind kind;
-    PVSchedTerms terms;
     /* what the latest look has seen, and who asks in vain */
     uint64_t request;
     int64_t cpu_ns;
-    int64_t asleep_ns;
-    int64_t waited_ns;
     bool refused;
     /* of this request: since when, boosted for so long, counted as refused */
     int64_t since_ns;
@@ -151,16 +112,10 @@ typedef struct PVSchedBoost {
     int64_t watched_ns;
 
     DirtyAccount budget[PVSCHED_KINDS];
-    /* on a clock that goes while the vCPU sleeps and is not paying */
+    /* what it is due and has not run; its clock is due_ns */
     DirtyAccount fair;
-    int64_t rested_ns;
-    /* it has no credit any more, and pays */
+    /* it has no credit any more */
     bool broke;
-    /* what it ran while paying and has not waited for; and without a wait */
-    int64_t unproven_ns;
-    int64_t alone_ns;
-    /* paid beyond the debt, because it took a while to notice */
-    int64_t prepaid_ns;
     /* boosted, and not yet charged to the VM */
     int64_t unbilled_ns[PVSCHED_KINDS];
 
@@ -280,6 +235,7 @@ unsigned pvsched_request_activities(uint64_t request);
 void pvsched_vm_set_budget(PVSchedVm *vm, PVSchedKind kind, unsigned percent,
                            unsigned processors, int64_t now_ns);
 
+/* No budget of either kind */
 void pvsched_vm_init(PVSchedVm *vm, int64_t now_ns);
 
 /**
@@ -300,14 +256,5 @@ void pvsched_vm_bill(PVSchedVm *vm, PVSchedBoost *b, int64_t now_ns);
  * Returns: bits (1 << kind)
  */
 unsigned pvsched_vm_may(PVSchedVm *vm, int64_t now_ns);
-
-/**
- * pvsched_weight: the weight that CFS gives to a nice value
- *
- * @nice: -20..19
- *
- * Returns: in thousandths, 1024 for 0 and 1.25 times as much for each step down
- */
-int64_t pvsched_weight(int nice);
 
 #endif

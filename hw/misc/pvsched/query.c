@@ -38,9 +38,8 @@ static void print_vcpu(Monitor *mon, const PvschedVcpuInfo *vcpu)
                    ", refused %" PRIu64 "\n",
                    vcpu->requests, vcpu->boosts, vcpu->refused);
     monitor_printf(mon, "    boosted %" PRIu64 " us critical, %" PRIu64
-                   " us rt; paid for %" PRIu64 " us, owes %" PRIu64 " us\n",
-                   vcpu->critical_time, vcpu->rt_time, vcpu->paying_time,
-                   vcpu->owed_time);
+                   " us rt\n",
+                   vcpu->critical_time, vcpu->rt_time);
     monitor_printf(mon, "    penalties that waited %" PRIu64 ", for %" PRIu64
                    " us\n", vcpu->waits, vcpu->waited_time);
 }

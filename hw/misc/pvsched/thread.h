@@ -24,8 +24,6 @@ typedef struct PVSchedRights {
     PVSchedMeans means;
     /* the lowest nice value that a thread can get */
     int nice;
-    /* and whether one that has nice 19 can */
-    bool can_return;
 } PVSchedRights;
 
 /* struct sched_attr of Linux, whose first version will do */
@@ -44,11 +42,6 @@ typedef struct PVSchedThread {
     int tid;
     clockid_t cpu_clock;
     int64_t cpu_ns;
-    int schedstat_fd;
-    int64_t asleep_ns;
-    int64_t waited_ns;
-    /* Nice values matter between this thread and all others. */
-    bool nice_counts;
     /* the thread is as somebody else wants it, or as we do */
     PVSchedMode mode;
     PVSchedAttr baseline;
@@ -70,17 +63,11 @@ void pvsched_thread_init(PVSchedThread *t, QemuThread *thread, int tid);
 /* Leaves the thread as its baseline is. */
 void pvsched_thread_destroy(PVSchedThread *t);
 
-/* For how long it has run; slept; and wanted to run, as of the same call */
+/* For how long it has run */
 int64_t pvsched_thread_cpu_ns(PVSchedThread *t);
-int64_t pvsched_thread_asleep_ns(PVSchedThread *t, int64_t now_ns);
-
-static inline int64_t pvsched_thread_waited_ns(const PVSchedThread *t)
-{
-    return t->waited_ns;
-}
 
 /**
- * pvsched_thread_set: have a thread boosted, or paying, or as it was
+ * pvsched_thread_set: have a thread boosted, or as it was
  *
  * What it was is read right before it is changed.  If meanwhile somebody else
  * has changed the thread, that is what it is to be like from now on.
@@ -93,15 +80,6 @@ static inline int64_t pvsched_thread_waited_ns(const PVSchedThread *t)
  */
 bool pvsched_thread_set(PVSchedThread *t, PVSchedMode mode,
                         const PVSchedRights *rights);
-
-/**
- * pvsched_thread_terms: what a boost takes from others, and how it is paid
- *
- * @t: the thread
- * @rights: by which means
- */
-PVSchedTerms pvsched_thread_terms(const PVSchedThread *t,
-                                  const PVSchedRights *rights);
 
 /* The thread that calls this shall not have to wait for boosted ones. */
 void pvsched_thread_be_first(const PVSchedRights *rights);

@@ -11,6 +11,7 @@
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "hw/misc/pvsched-abi.h"
+#include "share.h"
 #include "vcpu.h"
 #include "hw/misc/trace.h"
 
@@ -25,10 +26,15 @@ static void vcpu_tell(PVSchedVcpu *v, int64_t now_ns)
 static PVSchedLook vcpu_times(PVSchedVcpu *v)
 {
     PVSchedLook l = { .now_ns = get_clock() };
+    int64_t us = (l.now_ns - v->due_at_ns) / 1000;
 
+    if (us > 0) {
+        v->due_at_ns += us * 1000;
+        v->due_ns += us * qatomic_read(&v->common->share) /
+                     (PVSCHED_SHARE_ALL / 1000);
+    }
     l.cpu_ns = pvsched_thread_cpu_ns(&v->thread);
-    l.asleep_ns = pvsched_thread_asleep_ns(&v->thread, l.now_ns);
-    l.waited_ns = pvsched_thread_waited_ns(&v->thread);
+    l.due_ns = v->due_ns;
     return l;
 }
 
@@ -47,10 +53,6 @@ static void vcpu_look(PVSchedVcpu *v, bool watching)
     l.watching = watching;
     qatomic_set__nocheck(&v->looked_at, l.request);
 
-    v->boost.terms = pvsched_thread_terms(&v->thread, &v->rights);
-    if (!on) {
-        v->boost.terms.paid = 0;
-    }
     mode = pvsched_boost_look(&v->boost, &l);
     if (!pvsched_thread_set(&v->thread, mode, &v->rights)) {
         pvsched_boost_failed(&v->boost);
@@ -127,6 +129,7 @@ void pvsched_vcpu_init(PVSchedVcpu *v, PVSchedCommon *common, unsigned index)
     v->hooks.penalty_waits = vcpu_penalty_waits;
     v->common = common;
     v->index = index;
+    v->due_at_ns = l.now_ns;
     qemu_mutex_init(&v->lock);
     pvsched_boost_init(&v->boost, &l);
 }
@@ -233,8 +236,6 @@ PVSchedVcpuState pvsched_vcpu_state(PVSchedVcpu *v)
     QEMU_LOCK_GUARD(&v->lock);
     return (PVSchedVcpuState) {
         .mode = v->boost.mode,
-        .terms = v->boost.terms,
         .counters = v->boost.counters,
-        .owed_ns = dirty_account_debt_pages(&v->boost.fair),
     };
 }

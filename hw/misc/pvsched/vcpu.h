@@ -43,6 +43,8 @@ typedef struct PVSchedCommon {
     bool wait;
     /* bits (1 << kind): the VM has a budget; atomic, see watch.c */
     unsigned may;
+    /* what a vCPU is due, see share.h; atomic */
+    unsigned share;
     /* to wake the thread that watches, if it is idle (atomic) */
     bool idle;
     QemuSemaphore wake;
@@ -68,6 +70,9 @@ typedef struct PVSchedVcpu {
     PVSchedRam ram;
     PVSchedRights rights;
     PVSchedThread thread;
+    /* for how long it was due to run, and up to when */
+    int64_t due_ns;
+    int64_t due_at_ns;
     PVSchedBoost boost;
 } PVSchedVcpu;
 
@@ -128,9 +133,7 @@ void pvsched_vcpu_rest(PVSchedVcpu *v);
 /* Whom vCPUs' counters belong to, and what is in force */
 typedef struct PVSchedVcpuState {
     PVSchedMode mode;
-    PVSchedTerms terms;
     PVSchedCounters counters;
-    int64_t owed_ns;
 } PVSchedVcpuState;
 
 PVSchedVcpuState pvsched_vcpu_state(PVSchedVcpu *v);

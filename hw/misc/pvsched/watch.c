@@ -85,6 +85,8 @@ static void *watch_thread(void *opaque)
             on = true;
         }
         watch_bill(w);
+        qatomic_set(&w->common->share,
+                    pvsched_share_update(&w->share, get_clock()));
         if (watch_look(w)) {
             g_usleep(LOOK_US);
         } else {

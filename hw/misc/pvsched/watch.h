@@ -3,7 +3,7 @@
  *
  * A vCPU that waits for a processor does not leave the guest, so nobody hears
  * what it asks for; and one that is boosted may forget to say that it is done.
- * While a vCPU asks for something, is boosted or pays, this thread looks once a
+ * While a vCPU asks for something or is boosted, this thread looks once a
  * millisecond, else every 20 ms, and while boosts are off or the VM is stopped
  * not at all.
  *
@@ -15,6 +15,7 @@
 #ifndef HW_MISC_PVSCHED_WATCH_H
 #define HW_MISC_PVSCHED_WATCH_H
 
+#include "share.h"
 #include "vcpu.h"
 
 typedef struct PVSchedWatch {
@@ -22,6 +23,8 @@ typedef struct PVSchedWatch {
     PVSchedVcpu *vcpus;
     unsigned nr_vcpus;
     QemuThread thread;
+    /* Used by that thread only */
+    PVSchedShare share;
     /* Atomic */
     bool stopping;
     /* For what the VM may have; taken before that of a vCPU */
