@@ -28,6 +28,7 @@
 #define PTE_LARGE_USER 0xe7
 /* Present, writable, not cached, accessed, dirty, 2 MiB */
 #define PTE_LARGE_DEVICE 0xfb
+#define PTE_LARGE_USER_DEVICE 0xff
 
         .section .multiboot, "a"
         .p2align 2
@@ -213,7 +214,11 @@ page_directories:
         .set    addr, addr + 0x200000
         .endr
         .rept   (0x100000000 - USER_END) / 0x200000
+        .if     addr == USER_REGISTERS
+        .quad   addr + PTE_LARGE_USER_DEVICE
+        .else
         .quad   addr + PTE_LARGE_DEVICE
+        .endif
         .set    addr, addr + 0x200000
         .endr
 

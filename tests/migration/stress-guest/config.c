@@ -28,11 +28,17 @@
 #define DEFAULT_ON_MS 100
 #define DEFAULT_OFF_MS 900
 #define DEFAULT_TIMES 1000
+#define DEFAULT_INTERVAL_US 500
+#define DEFAULT_HOLD_US 20
+#define DEFAULT_LOCKER_MB 1
 
 #define MAX_RATE 1000000000
 #define MAX_MS 3600000
 /* KVM lets no timer expire more often than that, unless it is told otherwise */
 #define MAX_TIMES 5000
+/* Within what a timer of 32 bits with nanoseconds counts */
+#define MIN_INTERVAL_US 50
+#define MAX_US 1000000
 
 #define MULTIBOOT_HAS_MEMORY 0x1
 #define MULTIBOOT_HAS_CMDLINE 0x4
@@ -53,6 +59,9 @@ typedef enum RoleKeys {
     KEY_WINDOW = 8,
     KEY_TIMES = 16,
     KEY_REMAP = 32,
+    KEY_INTERVAL = 64,
+    KEY_HOLD = 128,
+    KEY_PVSCHED = 256,
 } RoleKeys;
 
 static const struct {
@@ -68,6 +77,11 @@ static const struct {
     [STRESS_GUEST_DISK] = { "disk", KEY_RATE | KEY_MB },
     [STRESS_GUEST_BALLOON] = { "balloon", KEY_RATE | KEY_MB },
     [STRESS_GUEST_SCREEN] = { "screen", KEY_TIMES | KEY_PAGES | KEY_REMAP },
+    [STRESS_GUEST_LATENCY] = { "latency", KEY_INTERVAL | KEY_PVSCHED },
+    [STRESS_GUEST_LOCKER] = { "locker",
+                              KEY_TIMES | KEY_MB | KEY_HOLD | KEY_PVSCHED },
+    [STRESS_GUEST_ROGUE] = { "rogue", KEY_PVSCHED },
+    [STRESS_GUEST_ASKER] = { "asker", KEY_PVSCHED },
 };
 
 #define NR_ROLES (sizeof(roles) / sizeof(roles[0]))
@@ -152,6 +166,16 @@ static void parse_option(VcpuConfig *vcpu, unsigned keys, char *option)
         vcpu->off_ms = number(key, value, 0, MAX_MS);
     } else if ((keys & KEY_REMAP) && same(key, "remap")) {
         vcpu->remap = number(key, value, 0, 1);
+    } else if ((keys & KEY_INTERVAL) && same(key, "interval")) {
+        vcpu->interval_us = number(key, value, MIN_INTERVAL_US, MAX_US);
+    } else if ((keys & KEY_INTERVAL) && same(key, "work")) {
+        vcpu->work_us = number(key, value, 0, MAX_US);
+    } else if ((keys & KEY_HOLD) && same(key, "hold")) {
+        vcpu->hold_us = number(key, value, 0, MAX_US);
+    } else if ((keys & KEY_HOLD) && same(key, "writes")) {
+        vcpu->writes = number(key, value, 0, USER_END / PAGE_SIZE);
+    } else if ((keys & KEY_PVSCHED) && same(key, "pvsched")) {
+        vcpu->pvsched = number(key, value, 0, 1);
     } else {
         fatal("%s does not take '%s'", config_role_name(vcpu->role), key);
     }
@@ -188,6 +212,13 @@ static VcpuConfig parse_role(char *text)
     if (keys & KEY_TIMES) {
         vcpu.rate = DEFAULT_TIMES;
     }
+    if (keys & KEY_INTERVAL) {
+        vcpu.interval_us = DEFAULT_INTERVAL_US;
+    }
+    if (keys & KEY_HOLD) {
+        vcpu.hold_us = DEFAULT_HOLD_US;
+        vcpu.size = DEFAULT_LOCKER_MB * MIB;
+    }
     while ((option = next_part(&text, ','))) {
         parse_option(&vcpu, keys, option);
     }
@@ -213,6 +244,7 @@ static void parse_vcpu(const char *key, char *value)
     }
     given[i] = true;
     config.vcpu[i] = parse_role(value);
+    config.pvsched |= config.vcpu[i].pvsched;
     switch (config.vcpu[i].role) {
     case STRESS_GUEST_BALLOON:
         take_device(&config.balloon, i);

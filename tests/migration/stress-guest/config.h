@@ -21,6 +21,11 @@ typedef struct VcpuConfig {
     uint64_t on_ms;             /* works that long, then is silent that long; */
     uint64_t off_ms;            /* always works if 0 */
     bool remap;                 /* take the display's memory away and back */
+    uint64_t interval_us;       /* from one wakeup to the next, */
+    uint64_t work_us;           /* and how long there is work then */
+    uint64_t hold_us;           /* so long it holds the lock, */
+    uint64_t writes;            /* and writes so many pages meanwhile */
+    bool pvsched;               /* tell the host what it does */
     uint64_t start;
     uint64_t size;
 } VcpuConfig;
@@ -32,6 +37,7 @@ typedef struct Config {
     bool disk;
     bool display;
     bool paravirt;              /* let KVM write into the guest's memory */
+    bool pvsched;               /* switch that device on */
     bool console;               /* a line a second for each vCPU */
     VcpuConfig vcpu[MAX_VCPUS];
 } Config;

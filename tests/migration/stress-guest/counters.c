@@ -31,6 +31,11 @@ static StressGuestVcpu *block(unsigned index)
         (STRESS_GUEST_COUNTERS + PAGE_SIZE * (1 + index));
 }
 
+static StressGuestWaits *waits(unsigned index)
+{
+    return (void *)((uintptr_t)block(index) + STRESS_GUEST_WAITS);
+}
+
 /* In one piece, and after the stores before it: the host looks at any time */
 static inline void set(uint64_t *field, uint64_t value)
 {
@@ -47,6 +52,7 @@ void counters_reset(void)
     counters_set_state(STRESS_GUEST_BOOTING);
     for (unsigned i = 0; i < MAX_VCPUS; i++) {
         *block(i) = (StressGuestVcpu) { 0 };
+        *waits(i) = (StressGuestWaits) { 0 };
     }
     header()->version = STRESS_GUEST_VERSION;
     set(&header()->magic, STRESS_GUEST_MAGIC);
@@ -69,6 +75,11 @@ void counters_describe(void)
 void counters_set_state(StressGuestState state)
 {
     set(&header()->state, state);
+}
+
+void *counters_line(unsigned index)
+{
+    return (void *)((uintptr_t)block(index) + STRESS_GUEST_LINE);
 }
 
 const StressGuestVcpu *counters_block(unsigned index)
@@ -111,6 +122,7 @@ void counters_start(Counters *c, unsigned index, uint64_t now)
             .tsc = now,
         },
         .block = block(index),
+        .waits = waits(index),
         .publish_at = now,
         .changed = true,
     };
@@ -133,8 +145,32 @@ void counters_ops(Counters *c, uint64_t number, uint64_t now, uint64_t gap)
     c->changed = true;
 }
 
-void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
-                 bool wrapped)
+/* Buckets get wider with what they are for: a 16th of it, or less */
+static unsigned bucket(uint64_t ns)
+{
+    const unsigned shift = STRESS_GUEST_BUCKETS_SHIFT;
+    uint64_t units = ns / STRESS_GUEST_BUCKET_NS;
+    unsigned doubled = 0;
+    uint64_t n;
+
+    while (units >> doubled >= 2ULL << shift) {
+        doubled++;
+    }
+    n = ((uint64_t)doubled << shift) + (units >> doubled);
+    return n < STRESS_GUEST_BUCKETS ? n : STRESS_GUEST_BUCKETS - 1;
+}
+
+void counters_wait(Counters *c, uint64_t now, uint64_t wait)
+{
+    uint64_t ns = clock_ticks_to_ns(wait);
+    uint32_t *number = &c->waits->buckets[bucket(ns)];
+
+    set(&c->waits->total_ns, c->waits->total_ns + ns);
+    __atomic_store_n(number, *number + 1, __ATOMIC_RELEASE);
+    counters_ops(c, 1, now, wait);
+}
+
+void counters_visit(Counters *c, const PageError *bad, bool wrapped)
 {
     StressGuestVcpu *v = &c->values;
 
@@ -147,6 +183,13 @@ void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
         v->errors++;
     }
     v->passes += wrapped;
+    c->changed = true;
+}
+
+void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
+                 bool wrapped)
+{
+    counters_visit(c, bad, wrapped);
     counters_ops(c, 1, now, gap);
 }
 

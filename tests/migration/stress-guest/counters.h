@@ -19,6 +19,7 @@
 typedef struct Counters {
     StressGuestVcpu values;     /* without where its region is */
     StressGuestVcpu *block;     /* where the host sees them */
+    StressGuestWaits *waits;
     uint64_t max_gap;           /* like those in @values, but in ticks */
     uint64_t max_gap_total;
     uint64_t publish_at;
@@ -32,6 +33,9 @@ void counters_reset(void);
 void counters_describe(void);
 
 void counters_set_state(StressGuestState state);
+
+/* Where vCPU @index has its line of the device pvsched */
+void *counters_line(unsigned index);
 
 /* What vCPU @index has published */
 const StressGuestVcpu *counters_block(unsigned index);
@@ -51,6 +55,15 @@ void counters_op(Counters *c, uint64_t now, uint64_t gap, const PageError *bad,
  * gap was @gap ticks.
  */
 void counters_ops(Counters *c, uint64_t number, uint64_t now, uint64_t gap);
+
+/*
+ * Part of an operation: a page has been visited. @bad and @wrapped as in
+ * counters_op().
+ */
+void counters_visit(Counters *c, const PageError *bad, bool wrapped);
+
+/* An operation has ended at @now that had to wait for @wait ticks before */
+void counters_wait(Counters *c, uint64_t now, uint64_t wait);
 
 /* To be called often: take up a new epoch, publish what has changed */
 void counters_update(Counters *c, uint64_t now);

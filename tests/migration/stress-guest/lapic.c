@@ -7,6 +7,7 @@
  */
 
 #include "clock.h"
+#include "cpu.h"
 #include "lapic.h"
 #include "layout.h"
 
@@ -61,4 +62,24 @@ void lapic_start_timer(unsigned vector, uint64_t rate)
     lapic_write(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
     lapic_write(LAPIC_LVT_TIMER, TIMER_PERIODIC | vector);
     lapic_write(LAPIC_TIMER_COUNT, TIMER_HZ / rate);
+}
+
+void lapic_prepare_sleep(unsigned vector)
+{
+    lapic_enable();
+    lapic_write(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
+    lapic_write(LAPIC_LVT_TIMER, vector);
+}
+
+uint64_t lapic_sleep_until(uint64_t due, uint32_t *eoi_flag)
+{
+    uint64_t now = rdtsc();
+
+    if ((int64_t)(due - now) > 0) {
+        /* 0 would stop the timer */
+        lapic_write(LAPIC_TIMER_COUNT, clock_ticks_to_ns(due - now) + 1);
+        lapic_wait_for_timer(eoi_flag);
+        now = rdtsc();
+    }
+    return now;
 }

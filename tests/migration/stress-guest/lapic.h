@@ -22,6 +22,9 @@ void lapic_start_others(void);
 /* Interrupt this vCPU with @vector @rate times a second, from now on */
 void lapic_start_timer(unsigned vector, uint64_t rate);
 
+/* Let the timer do so once, each time that lapic_sleep_until() starts it */
+void lapic_prepare_sleep(unsigned vector);
+
 /*
  * At CPL 0: halt until that happens. @eoi_flag is where the host may say that
  * it need not be told when the interrupt has ended.
@@ -33,5 +36,12 @@ static inline void lapic_wait_for_timer(uint32_t *eoi_flag)
 {
     asm volatile("sti; hlt; cli" : : "D"(eoi_flag) : "rax", "memory", "cc");
 }
+
+/*
+ * At CPL 0, after lapic_prepare_sleep(): halt until the TSC is @due, which is at
+ * most 4 s away. Returns: what it is then. That is less than @due where the
+ * TSC's frequency is not known exactly.
+ */
+uint64_t lapic_sleep_until(uint64_t due, uint32_t *eoi_flag);
 
 #endif /* LAPIC_H */

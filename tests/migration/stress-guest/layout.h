@@ -23,6 +23,9 @@
 /* The page tables give CPL 3 everything below; the LAPIC lies above */
 #define USER_END 0xc0000000
 
+/* And this page of 2 MiB above, for registers that CPL 3 may use as well */
+#define USER_REGISTERS 0xf0200000
+
 /* Segment selectors */
 #define SEL_CODE32 0x08
 #define SEL_DATA 0x10

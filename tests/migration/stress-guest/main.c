@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "asker.h"
 #include "balloon.h"
 #include "boot.h"
 #include "clock.h"
@@ -15,7 +16,10 @@
 #include "cpu.h"
 #include "disk.h"
 #include "display.h"
+#include "latency.h"
+#include "locker.h"
 #include "paravirt.h"
+#include "pvsched.h"
 #include "roles.h"
 #include "smp.h"
 #include "trap.h"
@@ -35,6 +39,9 @@ static void boot_first(void)
     }
     if (config.disk) {
         disk_init();
+    }
+    if (config.pvsched) {
+        pvsched_init();
     }
     counters_describe();
     smp_init_vcpu(0);
@@ -63,6 +70,10 @@ unsigned boot_main(unsigned slot)
         wakeups_run(index, paravirt_eoi_flag(slot));
     case STRESS_GUEST_SCREEN:
         role_run_halted(index, paravirt_eoi_flag(slot));
+    case STRESS_GUEST_LATENCY:
+        latency_run(index, paravirt_eoi_flag(slot));
+    case STRESS_GUEST_LOCKER:
+        locker_run(index, paravirt_eoi_flag(slot));
     default:
         return index;
     }
@@ -73,7 +84,8 @@ static bool at_cpl3(unsigned index)
     StressGuestRole role = config.vcpu[index].role;
 
     return role != STRESS_GUEST_IDLE && role != STRESS_GUEST_WAKEUPS &&
-           role != STRESS_GUEST_SCREEN;
+           role != STRESS_GUEST_SCREEN && role != STRESS_GUEST_LATENCY &&
+           role != STRESS_GUEST_LOCKER;
 }
 
 /* Every other vCPU, at CPL 3. The first of them reports. */
@@ -84,5 +96,11 @@ void user_main(unsigned index)
     while (!at_cpl3(reporter)) {
         reporter++;
     }
-    role_run(index, config.console && index == reporter);
+    switch (config.vcpu[index].role) {
+    case STRESS_GUEST_ROGUE:
+    case STRESS_GUEST_ASKER:
+        asker_run(index);
+    default:
+        role_run(index, config.console && index == reporter);
+    }
 }

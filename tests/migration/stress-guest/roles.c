@@ -19,6 +19,7 @@
 #include "cpu.h"
 #include "disk.h"
 #include "display.h"
+#include "fill.h"
 #include "lapic.h"
 #include "layout.h"
 #include "pace.h"
@@ -26,16 +27,6 @@
 #include "report.h"
 #include "roles.h"
 #include "walk.h"
-
-#define FIRST_PASS 1
-
-/* No page may stay a zero page: migration would not have to send it */
-static void fill(const VcpuConfig *vcpu)
-{
-    for (uint64_t at = 0; at < vcpu->size; at += PAGE_SIZE) {
-        page_write(vcpu->start + at, FIRST_PASS);
-    }
-}
 
 /*
  * Check the page that is next, and write it, whoever does that in this role.
@@ -83,7 +74,7 @@ void run(unsigned index, bool reports, uint32_t *eoi_flag)
     Pace pace;
     Walk walk;
 
-    fill(&vcpu);
+    fill_region(&vcpu);
     now = rdtsc();
     last = now;
     walk_init(&walk, &vcpu, FIRST_PASS);

@@ -24,7 +24,7 @@
 #define STRESS_GUEST_MAX_VCPUS 16
 
 #define STRESS_GUEST_MAGIC 0x5453455547535453ULL /* "STSGUEST" in memory */
-#define STRESS_GUEST_VERSION 2
+#define STRESS_GUEST_VERSION 3
 
 typedef enum StressGuestState {
     STRESS_GUEST_BOOTING,
@@ -42,6 +42,10 @@ typedef enum StressGuestRole {
     STRESS_GUEST_SCREEN,
     STRESS_GUEST_DISK,
     STRESS_GUEST_BALLOON,
+    STRESS_GUEST_LATENCY,
+    STRESS_GUEST_LOCKER,
+    STRESS_GUEST_ROGUE,
+    STRESS_GUEST_ASKER,
 } StressGuestRole;
 
 /*
@@ -89,7 +93,27 @@ typedef struct StressGuestVcpu {
     uint64_t wanted;            /* STRESS_GUEST_WANTED_..., 0: as at boot */
 } StressGuestVcpu;
 
+/* Where else something is in a vCPU's page: its line of the device pvsched */
+#define STRESS_GUEST_LINE 1024
+/* and what it counts of the times that it has waited */
+#define STRESS_GUEST_WAITS 2048
+
+/*
+ * A bucket for each unit of time, up to 16 of them, and then 16 for each
+ * doubling; the last one is also for all that is longer.
+ */
+#define STRESS_GUEST_BUCKET_NS 64
+#define STRESS_GUEST_BUCKETS_SHIFT 4
+#define STRESS_GUEST_BUCKETS 352
+
+/* Written by the vCPU itself, each word on its own, as it happens */
+typedef struct StressGuestWaits {
+    uint64_t total_ns;
+    uint32_t buckets[STRESS_GUEST_BUCKETS];
+} StressGuestWaits;
+
 _Static_assert(sizeof(StressGuestHeader) == 40, "the layout is an interface");
 _Static_assert(sizeof(StressGuestVcpu) == 144, "the layout is an interface");
+_Static_assert(sizeof(StressGuestWaits) == 1416, "the layout is an interface");
 
 #endif /* STRESS_GUEST_H */

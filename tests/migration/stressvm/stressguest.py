@@ -33,11 +33,19 @@ COUNTERS = 0x80000
 PAGE_SIZE = 4096
 MAX_VCPUS = 16
 MAGIC = int.from_bytes(b"STSGUEST", "little")
-VERSION = 2
+VERSION = 3
 
 BOOTING, RUNNING, ERROR = range(3)
 ROLES = ("idle", "writer", "reader", "hot", "burst", "wakeups",
-         "screen", "disk", "balloon")
+         "screen", "disk", "balloon", "latency", "locker", "rogue", "asker")
+
+# In a vCPU's page: its line of the device pvsched, and its waits
+LINE_OFFSET = 1024
+_WAITS_OFFSET = 2048
+_WAITS = struct.Struct("<Q352I")
+_BUCKET_NS = 64
+# So many buckets for each doubling
+_BUCKETS = 16
 
 # The header, in units of 8 bytes
 _MAGIC, _VERSION_NR_VCPUS, _TSC_KHZ, _STATE, _EPOCH = range(5)
@@ -56,7 +64,8 @@ class StressGuestError(Exception):
 
 
 # What may follow a role's name
-_KEYS = ("rate", "mb", "pages", "on", "off", "remap")
+_KEYS = ("rate", "mb", "pages", "on", "off", "remap", "interval", "work",
+         "hold", "writes", "pvsched")
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,17 @@ class Role:
     """What one vCPU shall do; None is the guest's default"""
     kind: str
     rate: int | None = None         # Operations per second; 0 for no limit,
-                                    # but in wakeups and screen
+                                    # but in wakeups, screen and locker
     mb: int | None = None           # Size in MiB, for most
     pages: int | None = None        # hot, screen: size in pages
     on: int | None = None           # burst: milliseconds of work
     off: int | None = None          # burst: milliseconds of silence
     remap: int | None = None        # screen: 1 to remap it after each pass
+    interval: int | None = None     # latency: microseconds between wakeups
+    work: int | None = None         # latency: microseconds of work after one
+    hold: int | None = None         # locker: microseconds with the lock
+    writes: int | None = None       # locker: pages that it writes meanwhile
+    pvsched: int | None = None      # 1 to tell the host what it does
 
     _KEYS = {
         "idle": (),
@@ -81,6 +95,10 @@ class Role:
         "screen": ("rate", "pages", "remap"),
         "disk": ("rate", "mb"),
         "balloon": ("rate", "mb"),
+        "latency": ("interval", "work", "pvsched"),
+        "locker": ("rate", "mb", "hold", "writes", "pvsched"),
+        "rogue": ("pvsched",),
+        "asker": ("pvsched",),
     }
 
     def __post_init__(self):
@@ -108,6 +126,9 @@ class Role:
                                        (key, word))
             values[key] = int(value)
         return cls(kind, **values)
+
+    def takes(self, key):
+        return key in self._KEYS[self.kind]
 
     def word(self):
         """The role as the guest's command line has it"""
@@ -197,6 +218,56 @@ class Vcpu:
                 (self.errors, self.error_gpa,
                  self.error_expected >> 32, self.error_expected & 0xffffffff,
                  self.error_found >> 32, self.error_found & 0xffffffff))
+
+
+def _bucket_end_ns(bucket):
+    """What is in a bucket is less than that"""
+    doubled = max(0, bucket // _BUCKETS - 1)
+    return ((bucket - doubled * _BUCKETS + 1) << doubled) * _BUCKET_NS
+
+
+@dataclass(frozen=True)
+class Waits:
+    """
+    How long a vCPU has waited, each time that it had to
+
+    For a moment in role latency, and for the lock in role locker.
+    """
+    total_ns: int
+    # How often that was how long, see _bucket_end_ns()
+    buckets: tuple[int, ...]
+
+    @property
+    def count(self):
+        return sum(self.buckets)
+
+    @property
+    def average_us(self):
+        return self.total_ns / self.count / 1000 if self.count else None
+
+    def quantile_us(self, share):
+        """@share of the waits were no longer than that, in microseconds"""
+        wanted = share * self.count
+        so_far = 0
+        for bucket, number in enumerate(self.buckets):
+            so_far += number
+            if number and so_far >= wanted:
+                return _bucket_end_ns(bucket) / 1000
+        return None
+
+    def since(self, earlier):
+        """Those after an earlier look at the same vCPU"""
+        if any(now < before for now, before
+               in zip(self.buckets, earlier.buckets)):
+            raise StressGuestError(
+                "the guest was restarted between the snapshots")
+        return Waits(self.total_ns - earlier.total_ns,
+                     tuple(now - before for now, before
+                           in zip(self.buckets, earlier.buckets)))
+
+    def __add__(self, other):
+        return Waits(self.total_ns + other.total_ns,
+                     tuple(a + b for a, b in zip(self.buckets, other.buckets)))
 
 
 # All fields but the time, and where some of them are
@@ -340,6 +411,24 @@ class StressGuest(object):
             if before == words[_SEQUENCE] == after and before % 2 == 0:
                 break
         return Vcpu(ROLES[words[0]], *words[1:], time=now)
+
+    def waits(self, i):
+        """
+        The waits of vCPU i since it began
+
+        One of them may be counted, and not yet be in the total.
+        """
+        if self._fd < 0:
+            raise StressGuestError("%s: not open, call wait_up() first" %
+                                   self._path)
+        total, *buckets = _WAITS.unpack(os.pread(
+            self._fd, _WAITS.size,
+            COUNTERS + (1 + i) * PAGE_SIZE + _WAITS_OFFSET))
+        return Waits(total, tuple(buckets))
+
+    def line(self, i):
+        """Words of 64 bits of vCPU i's line of the device pvsched"""
+        return self._words(self._block(i) + LINE_OFFSET // 8, 3)
 
     def ops(self, i):
         """

@@ -25,12 +25,15 @@ class RolesTest(unittest.TestCase):
         for word in ("idle", "writer,rate=5,mb=2", "reader,mb=1",
                      "hot,rate=9,pages=256", "burst,rate=1,mb=2,on=3,off=4",
                      "wakeups,rate=7", "screen,rate=9,pages=3,remap=1",
-                     "disk,mb=2", "balloon,rate=3,mb=2"):
+                     "disk,mb=2", "balloon,rate=3,mb=2",
+                     "latency,interval=5,work=6,pvsched=1", "rogue,pvsched=1",
+                     "locker,rate=3,mb=2,hold=4,writes=5,pvsched=0", "asker"):
             self.assertEqual(Role.parse(word).word(), word)
 
     def test_bad(self):
         for word in ("wirter", "writer,size=5", "writer,rate=x", "writer,mb",
-                     "reader,pages=4", "wakeups,mb=1"):
+                     "reader,pages=4", "wakeups,mb=1", "latency,rate=3",
+                     "writer,pvsched=1"):
             with self.assertRaises(StressGuestError, msg=word):
                 Role.parse(word)
 
@@ -69,6 +72,38 @@ class MemoryFileTest(unittest.TestCase):
         self.assertEqual(self.guest.ops(1), 0)
         self.come_up()
         self.assertEqual((self.guest.ops(0), self.guest.ops(1)), (0, 14))
+
+    def put_waits(self, vcpu, total_ns, counts):
+        self.file.seek(stressguest.COUNTERS +
+                       (1 + vcpu) * stressguest.PAGE_SIZE + 2048)
+        self.file.write(struct.pack("<Q352I", total_ns, *(
+            counts.get(i, 0) for i in range(352))))
+        self.file.flush()
+
+    def test_waits(self):
+        self.come_up()
+        # 64 ns each, then less than 2, 2.125 and, at the end, 2^31 us
+        self.put_waits(1, 5000, {0: 1, 31: 98})
+        before = self.guest.waits(1)
+        self.assertEqual((before.count, before.average_us),
+                         (99, 5000 / 99 / 1000))
+        self.assertEqual([before.quantile_us(q) for q in (0.01, 0.5, 1)],
+                         [0.064, 2.048, 2.048])
+        self.put_waits(1, 9000, {0: 1, 31: 98, 32: 1, 351: 1})
+        after = self.guest.waits(1).since(before)
+        self.assertEqual((after.count, after.total_ns), (2, 4000))
+        self.assertEqual([after.quantile_us(q) for q in (0.5, 0.51)],
+                         [2.176, 2.0**31 / 1000])
+        self.assertEqual((before + after).count, 101)
+        with self.assertRaises(StressGuestError):
+            before.since(self.guest.waits(1))
+        self.assertIsNone(self.guest.waits(0).quantile_us(0.5))
+        self.assertIsNone(self.guest.waits(0).average_us)
+
+    def test_line(self):
+        self.come_up()
+        self.put(2 * stressguest.PAGE_SIZE + 1024, 1, 2, 3)
+        self.assertEqual(self.guest.line(1), (1, 2, 3))
 
     def test_looking_brings_no_page_into_being(self):
         fd = os.memfd_create("looked-at")
