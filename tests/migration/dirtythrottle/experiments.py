@@ -74,15 +74,15 @@ def prepared(binary: str, testbed: Testbed, strategy: Strategy,
         where = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="dirtythrottle-"))
 
-        def vm(**options: Any) -> StressVM:
+        def vm(*more: str, **options: Any) -> StressVM:
             return stack.enter_context(StressVM(
                 binary, testbed.roles, testbed.ring, accel,
                 ram_mb=testbed.ram_mb, pv=testbed.pv,
                 display=testbed.display,
                 wrapper=withholding(where) if testbed.withheld else (),
-                **options))
+                args=(*testbed.args, *more), **options))
 
-        src = vm(args=server_args(where) if testbed.viewed else ())
+        src = vm(*server_args(where) if testbed.viewed else ())
         dst = None
         if destination:
             dst = vm(incoming=True)
@@ -187,15 +187,19 @@ class Converge:
         """Before it begins"""
         return {}
 
+    def _cost(self, run: Prepared, strategy: Strategy, begin: float,
+              end: float) -> Figures:
+        """After it has ended, or was given up"""
+        return {**cost_to_guest(run, strategy, begin, end),
+                **what_was_told(run.timeline.polls, begin)}
+
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
         with prepared(binary, testbed, strategy) as run:
             told = self._prepare(run, testbed, strategy)
             begin = run.begin()
             completed = self._watch(run, testbed, begin)
-            end = time.monotonic()
-            figures = {**cost_to_guest(run, strategy, begin, end),
-                       **what_was_told(run.timeline.polls, begin)}
+            figures = self._cost(run, strategy, begin, time.monotonic())
             if completed:
                 dst = run.migration.dst.guest
                 dst.wait_up()

@@ -17,9 +17,11 @@ from dirtythrottle.experiments import (
 from dirtythrottle.hostile import TESTBED as HOSTILE_TESTBED
 from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
+from dirtythrottle.scheduling import Interrupts, Latency, Lockers, Rogue
 from dirtythrottle.strategy import (
-    AUTO_CONVERGE, BOTH, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE, REAPER_1S,
-    REAPER_ADAPTIVE, REAPER_GEARS, Strategy, with_ceiling, with_deadline
+    AUTO_CONVERGE, BOOSTED, BOTH, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE,
+    QUOTA_BOOSTED, QUOTA_WAITS, REAPER_1S, REAPER_ADAPTIVE, REAPER_GEARS,
+    STATIC_RT, Strategy, UNBOOSTED, with_ceiling, with_deadline
 )
 from dirtythrottle.testbed import LARGE_READER, LARGE_WRITER, Testbed
 
@@ -53,7 +55,8 @@ class Row:
         None, if a limit has no such part, or if what the experiment does has
         rates of its own.
         """
-        if not isinstance(self.experiment, (Converge, Holds)):
+        if not isinstance(self.experiment, (Converge, Holds, Latency, Rogue,
+                                            Interrupts)):
             return None
         try:
             return replace(self, testbed=self.testbed.scaled(divisor),
@@ -277,6 +280,40 @@ def _hostile_rows() -> list[Row]:
                 first=False)]
 
 
+# What nobody migrates has no rings, and no memory but the guest's own
+_SMALL = Testbed(ring=0, ram_mb=64)
+
+
+def _scheduling_rows() -> list[Row]:
+    """Where vCPUs have to get a processor in time, or give it back"""
+    rows = []
+    for interval in (500, 1000):
+        sleeper = Role("latency", interval=interval)
+        for suffix, title, other in (
+                ("", "", sleeper),
+                ("-busy", ", beside a busy vCPU", Role("reader", mb=16))):
+            rows.append(Row(
+                "latency-%d%s" % (interval, suffix),
+                "wakeups each %d us, two hogs per core%s" % (interval, title),
+                Latency(), replace(_SMALL, roles=(sleeper, other)),
+                (UNBOOSTED, STATIC_RT, BOOSTED), first=False))
+    rows.append(Row("rogue", "asks for ever, two hogs per core", Rogue(),
+                    replace(_SMALL, roles=(Role("rogue"),) * 2),
+                    (UNBOOSTED, BOOSTED), first=False))
+    rows.append(Row("interrupts", "tells of each interrupt", Interrupts(),
+                    replace(_SMALL, roles=(Role("asker"),)),
+                    (UNBOOSTED, BOOSTED), first=False))
+    # 195 MiB/s together, as the writer of other rows
+    dirties = Role("locker", rate=1250, hold=100, writes=20, mb=100)
+    innocent = Role("locker", rate=1250, hold=20)
+    rows.append(Row("locker", "4 vCPUs need a lock, two of them dirty memory",
+                    Lockers(), Testbed(roles=(dirties,) * 2 + (innocent,) * 2),
+                    (NONE, DIRTY_QUOTA, QUOTA_WAITS, QUOTA_BOOSTED),
+                    first=False))
+    return rows
+
+
 ROWS = (_limit_rows() + _quota_rows() + _deadline_rows() + _ceiling_rows() +
         _faults_rows() + _forecast_rows() + _alike_rows() + _guest_rows() +
-        _reaper_rows() + _scaling_rows() + _hostile_rows())
+        _reaper_rows() + _scaling_rows() + _hostile_rows() +
+        _scheduling_rows())

@@ -28,10 +28,20 @@ class Strategy:
     limit_parameter: str | None = None
     # The reaper's interval comes from a gear table; see gears-shim.c
     gears: bool = False
+    # vCPUs tell a device that has these properties what they do
+    pvsched: str | None = None
+    # The vCPUs' threads have a real-time priority for good
+    static_rt: bool = False
 
     def works_with(self, binary: str) -> bool:
-        return all(probe.has_capability(binary, name)
-                   for name in (*self.capabilities, *self.knows))
+        return (all(probe.has_capability(binary, name)
+                    for name in (*self.capabilities, *self.knows)) and
+                (self.pvsched is None or probe.has_device(binary, "pvsched")))
+
+    def device_args(self) -> tuple[str, ...]:
+        if self.pvsched is None:
+            return ()
+        return ("-device", ",".join(filter(None, ("pvsched", self.pvsched))))
 
     def all_parameters(self, limit: int | None) -> dict[str, Any]:
         parameters = dict(self.parameters)
@@ -66,3 +76,11 @@ REAPER_1S = Strategy("1 s reaper")
 # The table shortens the wait of this series' reaper; others wait otherwise
 REAPER_GEARS = Strategy("gears", knows=("adaptive-reaper",), gears=True)
 REAPER_ADAPTIVE = Strategy("adaptive", capabilities=("adaptive-reaper",))
+
+UNBOOSTED = Strategy("unboosted")
+STATIC_RT = Strategy("static RT", static_rt=True)
+BOOSTED = Strategy("pvsched", pvsched="boost=on")
+QUOTA_WAITS = Strategy("dirty-quota, pvsched", capabilities=("dirty-quota",),
+                       pvsched="")
+QUOTA_BOOSTED = Strategy("dirty-quota, pvsched, boost",
+                         capabilities=("dirty-quota",), pvsched="boost=on")

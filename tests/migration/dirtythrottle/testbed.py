@@ -29,9 +29,11 @@ def _part(number: int | None, divisor: int) -> int | None:
 
 
 def _smaller(role: Role, divisor: int) -> Role:
-    return replace(role, rate=_part(role.rate, divisor),
-                   mb=_part(role.mb, divisor),
-                   pages=_part(role.pages, divisor))
+    # How often a lock is taken is a time, and not how much is done
+    rate = role.rate if role.kind == "locker" else _part(role.rate, divisor)
+    return replace(role, rate=rate, mb=_part(role.mb, divisor),
+                   pages=_part(role.pages, divisor),
+                   writes=_part(role.writes, divisor))
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Testbed:
     viewed: bool = False
     # KVM's statistics are withheld from QEMU
     withheld: bool = False
+    # More arguments of both QEMUs
+    args: Sequence[str] = ()
 
     def scaled(self, divisor: int) -> "Testbed":
         """

@@ -132,6 +132,15 @@ def has_capability(binary: str, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=None)
+def has_device(binary: str, name: str) -> bool:
+    """Whether a binary has a device of that type"""
+    return subprocess.run(
+        [binary, "-machine", "none", "-device", name + ",help"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        timeout=30).returncode == 0
+
+
+@functools.lru_cache(maxsize=None)
 def firmware_args(binary: str) -> tuple[str, ...]:
     """-L options, if the binary does not find its firmware by itself"""
     found = subprocess.run([binary, "-L", "help"], stdout=subprocess.PIPE,
