@@ -126,7 +126,7 @@ class Load:
 
 class Latency:
     """How late vCPUs wake up on a busy host, and what that costs the host"""
-    SECONDS = 10
+    SECONDS = 5
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
@@ -147,7 +147,7 @@ class Latency:
 
 class Rogue:
     """vCPUs that take all they can get, and ask for more, if they can"""
-    SECONDS = 20
+    SECONDS = 10
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
@@ -157,7 +157,7 @@ class Rogue:
 
 class Interrupts:
     """What it costs a guest to tell of each interrupt"""
-    SECONDS = 5
+    SECONDS = 2
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:

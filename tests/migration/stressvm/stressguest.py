@@ -430,6 +430,11 @@ class StressGuest(object):
         """Words of 64 bits of vCPU i's line of the device pvsched"""
         return self._words(self._block(i) + LINE_OFFSET // 8, 3)
 
+    def spoil_line(self, i, content):
+        """Write something else there"""
+        os.pwrite(self._fd, content,
+                  COUNTERS + (1 + i) * PAGE_SIZE + LINE_OFFSET)
+
     def ops(self, i):
         """
         Operations of vCPU i, 0 as long as it has not begun
