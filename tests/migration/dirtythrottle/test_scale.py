@@ -42,6 +42,13 @@ class TestbedTest(unittest.TestCase):
             10).roles
         self.assertEqual(role, Role("screen", rate=1, pages=1))
 
+    def test_times_stay(self):
+        roles = (Role("locker", rate=500, hold=30, writes=20, mb=100),
+                 Role("latency", interval=500, work=20))
+        self.assertEqual(Testbed(roles=roles).scaled(10).roles,
+                         (Role("locker", rate=500, hold=30, writes=2, mb=10),
+                          roles[1]))
+
     def test_limit_in_whole_mb(self):
         with self.assertRaises(ValueError):
             Testbed(limit=25).scaled(10)
@@ -72,7 +79,8 @@ class RowTest(unittest.TestCase):
         for name in ("limit25-two", "limit1", "holds-25-faults", "raise",
                      "cancel", "hostile", "reaper-hot-ring4096-vcpus1"):
             self.assertIsNone(ROW[name].scaled(10), name)
-        for name in "holds-10-ring4096", "forecast-link-hot", "ceiling-40":
+        for name in ("holds-10-ring4096", "forecast-link-hot", "ceiling-40",
+                     "latency-500", "rogue", "interrupts", "locker"):
             self.assertIsNotNone(ROW[name].scaled(10), name)
 
 
