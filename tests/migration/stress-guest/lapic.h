@@ -38,8 +38,8 @@ static inline void lapic_wait_for_timer(uint32_t *eoi_flag)
 }
 
 /*
- * At CPL 0, after lapic_prepare_sleep(): halt until the TSC is @due, at most 4 s
- * away. Returns: what it is then. That is less than @due where the TSC's
+ * At CPL 0, after lapic_prepare_sleep(): halt until the TSC is @due, at most
+ * 4 s away. Returns: what it is then. That is less than @due where the TSC's
  * frequency is not known exactly.
  */
 uint64_t lapic_sleep_until(uint64_t due, uint32_t *eoi_flag);

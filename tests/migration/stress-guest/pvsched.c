@@ -26,9 +26,16 @@ _Static_assert(offsetof(PvschedLine, state) == PVSCHED_LINE_STATE,
 _Static_assert(offsetof(PvschedLine, wait_us) == PVSCHED_LINE_WAIT_US,
                "as the host has it");
 
-static volatile uint32_t *reg(unsigned offset)
+static uint32_t read32(unsigned reg)
 {
-    return (volatile uint32_t *)(uintptr_t)(USER_REGISTERS + offset);
+    /* A device register */
+    return *(volatile uint32_t *)(uintptr_t)(USER_REGISTERS + reg);
+}
+
+void pvsched_write(unsigned reg, uint32_t value)
+{
+    /* A device register */
+    *(volatile uint32_t *)(uintptr_t)(USER_REGISTERS + reg) = value;
 }
 
 void pvsched_init(void)
@@ -37,31 +44,31 @@ void pvsched_init(void)
 
     pci_write(device, PCI_BAR(BAR_REGISTERS), USER_REGISTERS);
     pci_write(device, PCI_COMMAND, PCI_COMMAND_MEMORY);
-    if (*reg(PVSCHED_REG_VERSION) != PVSCHED_VERSION) {
+    if (read32(PVSCHED_REG_VERSION) != PVSCHED_VERSION) {
         fatal("pvsched: version %lu, not %lu",
-              (unsigned long)*reg(PVSCHED_REG_VERSION),
+              (unsigned long)read32(PVSCHED_REG_VERSION),
               (unsigned long)PVSCHED_VERSION);
     }
-    *reg(PVSCHED_REG_DRIVER_FEATURES) = *reg(PVSCHED_REG_FEATURES);
+    pvsched_write(PVSCHED_REG_DRIVER_FEATURES, read32(PVSCHED_REG_FEATURES));
 }
 
 void pvsched_start(Pvsched *p, unsigned index)
 {
-    uint64_t line = (uintptr_t)counters_line(index);
+    const uint64_t line = (uintptr_t)counters_line(index);
     unsigned window;
 
     *p = (Pvsched) { 0 };
     if (!config.vcpu[index].pvsched) {
         return;
     }
-    p->line = (PvschedLine *)(uintptr_t)line;
+    p->line = counters_line(index);
     *p->line = (PvschedLine) { 0 };
-    window = PVSCHED_WINDOW(*reg(PVSCHED_REG_SELF));
-    *reg(window + PVSCHED_WIN_LINE_LO) = line;
-    *reg(window + PVSCHED_WIN_LINE_HI) = line >> 32;
-    if (*reg(window + PVSCHED_WIN_STATUS) != PVSCHED_STATUS_REGISTERED) {
+    window = PVSCHED_WINDOW(read32(PVSCHED_REG_SELF));
+    pvsched_write(window + PVSCHED_WIN_LINE_LO, line);
+    pvsched_write(window + PVSCHED_WIN_LINE_HI, line >> 32);
+    if (read32(window + PVSCHED_WIN_STATUS) != PVSCHED_STATUS_REGISTERED) {
         fatal("pvsched: vcpu %lu: status %lu", (unsigned long)index,
-              (unsigned long)*reg(window + PVSCHED_WIN_STATUS));
+              (unsigned long)read32(window + PVSCHED_WIN_STATUS));
     }
-    p->doorbell = reg(window + PVSCHED_WIN_DOORBELL);
+    p->doorbell = window + PVSCHED_WIN_DOORBELL;
 }

@@ -25,7 +25,7 @@ typedef struct PvschedLine {
 /* One vCPU that tells the host, or, if @line is NULL, does not */
 typedef struct Pvsched {
     PvschedLine *line;
-    volatile uint32_t *doorbell;
+    unsigned doorbell;          /* its register */
     uint16_t number;
 } Pvsched;
 
@@ -38,11 +38,14 @@ void pvsched_init(void);
  */
 void pvsched_start(Pvsched *p, unsigned index);
 
+/* Write to a register of the device */
+void pvsched_write(unsigned reg, uint32_t value);
+
 /* Make the host look at once */
 static inline void pvsched_ring(const Pvsched *p)
 {
     if (p->line) {
-        *p->doorbell = 1;
+        pvsched_write(p->doorbell, 1);
     }
 }
 
