@@ -289,13 +289,16 @@ def _scheduling_rows() -> list[Row]:
     rows = []
     for interval in (500, 1000):
         sleeper = Role("latency", interval=interval)
-        for suffix, title, other in (
-                ("", "", sleeper),
-                ("-busy", ", beside a busy vCPU", Role("reader", mb=16))):
+        works = replace(sleeper, work=interval // 10)
+        for suffix, title, roles in (
+                ("", "", (sleeper,) * 2),
+                ("-work", ", a tenth of the time there is work", (works,) * 2),
+                ("-busy", ", beside a busy vCPU",
+                 (sleeper, Role("reader", mb=16)))):
             rows.append(Row(
                 "latency-%d%s" % (interval, suffix),
                 "wakeups each %d us, two hogs per core%s" % (interval, title),
-                Latency(), replace(_SMALL, roles=(sleeper, other)),
+                Latency(), replace(_SMALL, roles=roles),
                 (UNBOOSTED, STATIC_RT, BOOSTED), first=False))
     rows.append(Row("rogue", "asks for ever, two hogs per core", Rogue(),
                     replace(_SMALL, roles=(Role("rogue"),) * 2),
