@@ -17,7 +17,7 @@ from dirtythrottle.experiments import (
 from dirtythrottle.hostile import TESTBED as HOSTILE_TESTBED
 from dirtythrottle.hostile import Hostile
 from dirtythrottle.reaping import Full, Reap
-from dirtythrottle.scheduling import Interrupts, Latency, Lockers, Rogue
+from dirtythrottle.scheduling import Beside, Interrupts, Latency, Lockers
 from dirtythrottle.strategy import (
     AUTO_CONVERGE, BOOSTED, BOTH, COMMAND, DIRTY_LIMIT, DIRTY_QUOTA, NONE,
     QUOTA_BOOSTED, QUOTA_WAITS, REAPER_1S, REAPER_ADAPTIVE, REAPER_GEARS,
@@ -55,7 +55,7 @@ class Row:
         None, if a limit has no such part, or if what the experiment does has
         rates of its own.
         """
-        if not isinstance(self.experiment, (Converge, Holds, Latency, Rogue,
+        if not isinstance(self.experiment, (Converge, Holds, Latency, Beside,
                                             Interrupts)):
             return None
         try:
@@ -300,7 +300,10 @@ def _scheduling_rows() -> list[Row]:
                 "wakeups each %d us, two hogs per core%s" % (interval, title),
                 Latency(), replace(_SMALL, roles=roles),
                 (UNBOOSTED, STATIC_RT, BOOSTED), first=False))
-    rows.append(Row("rogue", "asks for ever, two hogs per core", Rogue(),
+    rows.append(Row("beside-idle", "idle vCPUs, two hogs per core", Beside(),
+                    replace(_SMALL, roles=(Role("idle"),) * 2),
+                    (UNBOOSTED,)))
+    rows.append(Row("rogue", "asks for ever, two hogs per core", Beside(),
                     replace(_SMALL, roles=(Role("rogue"),) * 2),
                     (UNBOOSTED, BOOSTED), first=False))
     rows.append(Row("interrupts", "tells of each interrupt", Interrupts(),

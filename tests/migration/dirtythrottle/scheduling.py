@@ -84,8 +84,9 @@ def exits_of_first(vm: StressVM) -> int:
 class Load:
     """Hogs and a task on the host, beside a VM's vCPUs"""
 
-    def __init__(self, vm: StressVM):
+    def __init__(self, vm: StressVM, strategy: Strategy):
         self._vm = vm
+        self._told_of = strategy.pvsched is not None
         self._threads = vcpu_threads(vm)
 
     def __enter__(self) -> "Load":
@@ -104,10 +105,19 @@ class Load:
         return (self._hogs.cpu_ns(),
                 sum(cpu_ns(pid, thread) for thread in self._threads))
 
+    def _told(self) -> dict[str, int]:
+        """What the device has counted for all vCPUs, if there is one"""
+        if not self._told_of:
+            return {}
+        vcpus = self._vm.cmd("query-pvsched")["vcpus"]
+        return {name: sum(vcpu[name] for vcpu in vcpus) for name in
+                ("requests", "boosts", "refused", "rt-time", "paying-time")}
+
     def figures(self, seconds: float) -> Figures:
         """What they and the vCPUs get, for so long"""
         cpus = len(os.sched_getaffinity(0))
         begin = time.monotonic()
+        told = self._told()
         before = self._cpu_ns()
         self._task.begin()
         time.sleep(seconds)
@@ -121,6 +131,8 @@ class Load:
             "host task max us": lateness.max_us,
             "hogs' CPU %": hogs,
             "vCPUs' CPU %": vcpus,
+            **{"%s/s" % name: (number - told[name]) / seconds
+               for name, number in self._told().items()},
         }
 
 
@@ -130,7 +142,7 @@ class Latency:
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
-        with scheduled(binary, testbed, strategy) as vm, Load(vm) as load:
+        with scheduled(binary, testbed, strategy) as vm, Load(vm, strategy) as load:
             vm.guest.new_epoch()
             vm.guest.wait_epoch()
             before = all_waits(vm, "latency")
@@ -145,13 +157,13 @@ class Latency:
             }
 
 
-class Rogue:
-    """vCPUs that take all they can get, and ask for more, if they can"""
+class Beside:
+    """What a host's load gets beside vCPUs"""
     SECONDS = 10
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
-        with scheduled(binary, testbed, strategy) as vm, Load(vm) as load:
+        with scheduled(binary, testbed, strategy) as vm, Load(vm, strategy) as load:
             return load.figures(self.SECONDS)
 
 
