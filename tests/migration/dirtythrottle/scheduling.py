@@ -142,7 +142,8 @@ class Latency:
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
-        with scheduled(binary, testbed, strategy) as vm, Load(vm, strategy) as load:
+        with (scheduled(binary, testbed, strategy) as vm,
+              Load(vm, strategy) as load):
             vm.guest.new_epoch()
             vm.guest.wait_epoch()
             before = all_waits(vm, "latency")
@@ -163,7 +164,8 @@ class Beside:
 
     def run(self, binary: str, testbed: Testbed,
             strategy: Strategy) -> Figures:
-        with scheduled(binary, testbed, strategy) as vm, Load(vm, strategy) as load:
+        with (scheduled(binary, testbed, strategy) as vm,
+              Load(vm, strategy) as load):
             return load.figures(self.SECONDS)
 
 
