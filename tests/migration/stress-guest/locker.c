@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "console.h"
 #include "counters.h"
 #include "cpu.h"
 #include "fill.h"
@@ -32,19 +33,25 @@
 /* On a line of its own */
 static struct {
     bool taken;
+    unsigned owner;             /* whoever has it, to see that nobody else has */
 } __attribute__((aligned(64))) lock;
 
-static void take_lock(void)
+static void take_lock(unsigned index)
 {
     while (__atomic_exchange_n(&lock.taken, true, __ATOMIC_ACQUIRE)) {
         while (__atomic_load_n(&lock.taken, __ATOMIC_RELAXED)) {
             pause();
         }
     }
+    lock.owner = index;
 }
 
-static void release_lock(void)
+static void release_lock(unsigned index)
 {
+    if (lock.owner != index) {
+        fatal("vcpu %lu has the lock of vcpu %lu", (unsigned long)lock.owner,
+              (unsigned long)index);
+    }
     __atomic_store_n(&lock.taken, false, __ATOMIC_RELEASE);
 }
 
@@ -79,14 +86,14 @@ void locker_run(unsigned index, uint32_t *eoi_flag)
         uint64_t begin, held, now;
 
         begin = lapic_sleep_until(pace.due, eoi_flag);
-        take_lock();
+        take_lock(index);
         pvsched_ask(&pvsched, PVSCHED_REQ_NO_PREEMPT);
         held = rdtsc();
         write_pages(vcpu, &walk, &counters);
         do {
             now = rdtsc();
         } while (clock_ticks_to_ns(now - held) < vcpu->hold_us * 1000);
-        release_lock();
+        release_lock(index);
         pvsched_leave(&pvsched);
 
         counters_wait(&counters, now, held - begin);
