@@ -75,7 +75,7 @@ class HogsTest(unittest.TestCase):
         self.assertFalse(any(map(exists, pids)))
 
 
-class StrategyTest(unittest.TestCase):
+class TellingTest(unittest.TestCase):
     def test_who_tells(self):
         roles = (Role("latency", interval=500), Role("reader", mb=16))
         self.assertEqual(telling(roles, UNBOOSTED), roles)

@@ -256,7 +256,7 @@ class RightTest(PvschedTest):
                          os.getpriority(os.PRIO_PROCESS, other))
 
 
-class HostileTest(PvschedTest):
+class SpoiledLineTest(PvschedTest):
     """Whatever is in the line, QEMU is well, and nobody stays boosted"""
     SECONDS = 3
 
