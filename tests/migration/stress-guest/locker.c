@@ -33,7 +33,7 @@
 /* On a line of its own */
 static struct {
     bool taken;
-    unsigned owner;             /* whoever has it, to see that nobody else has */
+    unsigned owner;             /* to see that nobody else has it */
 } __attribute__((aligned(64))) lock;
 
 static void take_lock(unsigned index)
