@@ -176,7 +176,7 @@ class BoostTest(PvschedTest):
         # What a guest with ACPI does when it is asked to let it go
         for port, value in (_PCI_BUS, 0), (_PCI_EJECT, 1 << 5):
             vm.cmd("human-monitor-command",
-                   command_line="o/l 0x%x 0x%x" % (port, value))
+                   command_line="o/w 0x%x 0x%x" % (port, value))
         wait_until("unplugged", SOON, lambda: "pvsched" not in vm.cmd(
             "human-monitor-command", command_line="info qtree"))
         self.assertFalse(self.is_boosted(vm))
