@@ -9,6 +9,8 @@
 import os
 import socket
 
+from typing import Sequence
+
 from stressvm.vm import VM
 from stressvm.waiting import wait_until
 
@@ -33,11 +35,12 @@ class LinuxVM(VM):
     """
     A VM with the Linux guest, whose init answers on the second serial port
 
-    The source and its destinations have one disk.
+    The source and its destinations have one disk. With @loads, only these run.
     """
 
     def __init__(self, binary: str, disk: str, ring: int = 0,
-                 incoming: bool = False):
+                 incoming: bool = False, devices: Sequence[str] = (),
+                 loads: Sequence[str] = ()):
         super().__init__(binary)
         ours, self._theirs = socket.socketpair()
         ours.settimeout(ANSWER_SECONDS)
@@ -53,7 +56,8 @@ class LinuxVM(VM):
             "-accel", accel, "-cpu", "host", "-smp", str(CPUS),
             "-m", "%dM" % RAM_MB,
             "-kernel", GUEST + "/vmlinuz", "-initrd", GUEST + "/initrd",
-            "-append", COMMAND_LINE,
+            "-append",
+            COMMAND_LINE + (" loads=" + ",".join(loads) if loads else ""),
             "-serial", "file:" + self.console,
             "-chardev", "socket,id=control,fd=%d" % self._theirs.fileno(),
             "-serial", "chardev:control",
@@ -61,6 +65,8 @@ class LinuxVM(VM):
             "-device", "virtio-blk-pci,drive=disk",
             "-netdev", "user,id=net,restrict=on,tftp=" + GUEST + "/tftp",
             "-device", "virtio-net-pci,netdev=net,romfile=")
+        for device in devices:
+            self.add_args("-device", device)
         if incoming:
             self.add_args("-incoming", "defer")
 
@@ -88,6 +94,13 @@ class LinuxVM(VM):
         self._control.write(what + "\n")
         self._control.flush()
         return list(iter(self._line, "."))
+
+    def run(self, command: str) -> list[str]:
+        """What a command prints in the guest, where it has to succeed"""
+        lines = self._ask("run " + command)
+        if lines.pop() != "exit 0":
+            raise AssertionError("%s: %s" % (command, lines))
+        return lines
 
     def boot(self) -> "LinuxVM":
         """Launch, and wait until the guest has begun to work"""
