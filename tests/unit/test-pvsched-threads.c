@@ -74,7 +74,7 @@ void pvsched_thread_destroy(PVSchedThread *t)
 
 int64_t pvsched_thread_cpu_ns(PVSchedThread *t)
 {
-    t->cpu_ns += 10000;
+    t->cpu_ns += 200;
     return t->cpu_ns;
 }
 
