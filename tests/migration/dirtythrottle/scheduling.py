@@ -111,7 +111,7 @@ class Load:
             return {}
         vcpus = self._vm.cmd("query-pvsched")["vcpus"]
         return {name: sum(vcpu[name] for vcpu in vcpus) for name in
-                ("requests", "boosts", "refused", "rt-time", "paying-time")}
+                ("requests", "boosts", "refused", "rt-time")}
 
     def figures(self, seconds: float) -> Figures:
         """What they and the vCPUs get, for so long"""
