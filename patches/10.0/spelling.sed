@@ -16,3 +16,4 @@ s,\btests/migration: ,tests/migration-stress: ,g
 /^# Since: 8\.0$/s,8\.0,10.1,
 s,"hw/pci/pci\.h","hw/pci/pci_device.h",g
 s,dc->reset = \(\w*\);,device_class_set_legacy_reset(dc\, \1);,
+s,-runas \(\w*\),-run-with user=\1,g
