@@ -88,7 +88,7 @@ static void pvsched_update(PVSchedState *s)
     trace_pvsched_on(on);
     qatomic_set(&c->on, on);
     if (on) {
-        pvsched_common_wake(c);
+        pvsched_common_wake(c, 0);
         return;
     }
     for (unsigned i = 0; i < s->nr_vcpus; i++) {

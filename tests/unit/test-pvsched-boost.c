@@ -427,9 +427,54 @@ static void test_random(void)
     }
 }
 
+/* A boost is looked at before it may be over, and who waits for one soon. */
+static void test_look_within(void)
+{
+    uint64_t request = ask(PVSCHED_REQ_RT_RUNNING, 1, UINT32_MAX);
+    Rested r;
+
+    rested(&r);
+    r.l.watching = true;
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==,
+                    PVSCHED_LOOK_LATE_NS);
+    /* It runs well without. */
+    run(&r, 0, request);
+    g_assert_cmpint(run(&r, MS, request), ==, PVSCHED_NORMAL);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==,
+                    PVSCHED_LOOK_SOON_NS);
+    /* Nothing of a boost is used up while it sleeps, but what it said is. */
+    g_assert_cmpint(stands(&r, 2 * MS, request), ==, PVSCHED_BOOSTED);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==,
+                    PVSCHED_LOOK_LATE_NS);
+    r.l.watching = false;
+    run(&r, 0, ask(PVSCHED_REQ_RT_RUNNING, 2, 7000));
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 7 * MS);
+    stands(&r, 4 * MS, r.l.request);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 3 * MS);
+    /* 2 ms for what is critical */
+    run(&r, 0, ask(PVSCHED_REQ_NO_PREEMPT, 3, 50000));
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 2 * MS);
+    run(&r, 400 * US, r.l.request);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 1600 * US);
+    /* All but 4 ms of its credit are gone. */
+    owe(&r, MS);
+    run(&r, 0, ask(PVSCHED_REQ_RT_RUNNING, 4, UINT32_MAX));
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 4 * MS);
+    /* All but 3 ms are gone of its budget, which saves 25 ms. */
+    rested(&r);
+    run(&r, 0, request);
+    g_assert_cmpint(run(&r, 22 * MS, request), ==, PVSCHED_BOOSTED);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 3 * MS);
+    owe(&r, PVSCHED_CREDIT_NS);
+    g_assert_cmpint(run(&r, 0, request), ==, PVSCHED_NORMAL);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==,
+                    PVSCHED_LOOK_LATE_NS / 2);
+}
+
 static void test_vm(void)
 {
     uint64_t request = ask(PVSCHED_REQ_RT_RUNNING, 1, UINT32_MAX);
+    unsigned boosted[PVSCHED_KINDS] = { };
     PVSchedVm vm;
     Rested r;
 
@@ -438,6 +483,13 @@ static void test_vm(void)
     /* Half of two processors, so that 50 ms have been saved */
     pvsched_vm_set_budget(&vm, PVSCHED_RT, 50, 2, 10 * S);
     g_assert_cmphex(pvsched_vm_may(&vm, 11 * S), ==, 1u << PVSCHED_RT);
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11 * S), ==,
+                    PVSCHED_LOOK_LATE_NS);
+    boosted[PVSCHED_RT] = 10;
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11 * S), ==, 5 * MS);
+    boosted[PVSCHED_RT] = 1000;
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11 * S), ==,
+                    PVSCHED_LOOK_SOON_NS);
     for (int i = 0; i < 3; i++) {
         rested(&r);
         run(&r, MS, request);
@@ -578,12 +630,18 @@ static bool guest_sleeper(GRand *rnd, int64_t now_ns, uint64_t *request)
     return now_ns / (20 * MS) & 1;
 }
 
-/* Returns: for how long the vCPU ran, in 20 s */
+/*
+ * Who runs may ring its bell at any time, and the watching thread looks each
+ * @look_every_ns; or with 0 nobody rings, and it looks when it has to.
+ *
+ * Returns: for how long the vCPU ran, in 20 s
+ */
 static int64_t host_run(Host *h, Guest *guest, int hogs, int64_t look_every_ns,
                         unsigned may)
 {
     g_autoptr(GRand) rnd = g_rand_new_with_seed(1);
     PVSchedLook l = { .may = may };
+    int64_t watch_at_ns = 0;
     PVSchedBoost b;
 
     *h = (Host) { .hogs = hogs };
@@ -597,10 +655,11 @@ static int64_t host_run(Host *h, Guest *guest, int hogs, int64_t look_every_ns,
         l.now_ns += TICK;
         l.cpu_ns += ran ? TICK : 0;
         l.due_ns = l.now_ns / (hogs + 1);
-        /* Who runs may ring its bell at any time. */
-        l.watching = !ran || g_rand_boolean(rnd);
-        if (ran || l.now_ns % look_every_ns == 0) {
+        l.watching = !look_every_ns || !ran || g_rand_boolean(rnd);
+        if ((look_every_ns && ran) || l.now_ns >= watch_at_ns) {
             pvsched_boost_look(&b, &l);
+            watch_at_ns = l.now_ns +
+                          (look_every_ns ?: pvsched_boost_look_within(&b, &l));
         }
     }
     return l.cpu_ns;
@@ -634,6 +693,7 @@ static void test_fair(Guest *guest, int least_percent)
     for (int hogs = 1; hogs <= HOGS_MAX; hogs++) {
         test_fair_with(guest, least_percent, hogs, MS);
         test_fair_with(guest, least_percent, hogs, 4 * MS);
+        test_fair_with(guest, least_percent, hogs, 0);
     }
 }
 
@@ -699,6 +759,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pvsched/boost/waiting-has-a-budget",
                     test_waiting_has_a_budget);
     g_test_add_func("/pvsched/boost/random", test_random);
+    g_test_add_func("/pvsched/boost/look-within", test_look_within);
     g_test_add_func("/pvsched/boost/vm", test_vm);
     g_test_add_func("/pvsched/boost/fair/for-ever", test_fair_for_ever);
     g_test_add_func("/pvsched/boost/fair/critical", test_fair_critical);

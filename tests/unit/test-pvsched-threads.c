@@ -179,7 +179,7 @@ static void turn(bool on)
 {
     qatomic_set(&common.on, on);
     if (on) {
-        pvsched_common_wake(&common);
+        pvsched_common_wake(&common, 0);
         return;
     }
     for (unsigned i = 0; i < VCPUS; i++) {
@@ -271,34 +271,80 @@ static void test_threads(void)
     g_assert_cmpuint(qatomic_read(&boosts_seen), >, 10);
 }
 
-static void test_share(void)
+static void test_share_of(void)
 {
-    const int64_t thread = PVSCHED_SHARE_ALL;
-    PVSchedShare s = { };
+    const int64_t thread = PVSCHED_ONE;
 
-    g_assert_cmpuint(pvsched_share_of(0, 1), ==, PVSCHED_SHARE_ALL);
-    g_assert_cmpuint(pvsched_share_of(thread, 2), ==, PVSCHED_SHARE_ALL);
-    g_assert_cmpuint(pvsched_share_of(thread, 1), ==, PVSCHED_SHARE_ALL / 2);
-    g_assert_cmpuint(pvsched_share_of(7 * thread, 2), ==,
-                     PVSCHED_SHARE_ALL / 4);
+    g_assert_cmpuint(pvsched_share_of(-thread, 1), ==, PVSCHED_ONE);
+    g_assert_cmpuint(pvsched_share_of(0, 1), ==, PVSCHED_ONE);
+    g_assert_cmpuint(pvsched_share_of(thread, 2), ==, PVSCHED_ONE);
+    g_assert_cmpuint(pvsched_share_of(thread, 1), ==, PVSCHED_ONE / 2);
+    g_assert_cmpuint(pvsched_share_of(7 * thread, 2), ==, PVSCHED_ONE / 4);
     g_assert_cmpuint(pvsched_share_of(thread / 2, 1), ==, 666000);
     g_assert_cmpuint(pvsched_share_of(1000000 * thread, 1), >=, 1);
     g_assert_cmpuint(pvsched_share_of(INT64_MAX / 2, 4096), <, 1000);
+}
 
-    /* Whatever this host does, and however late somebody looks */
-    for (int64_t now_ns = 1; now_ns < INT64_MAX / 4; now_ns *= 3) {
-        unsigned share = pvsched_share_update(&s, now_ns);
+/*
+ * Beside two hogs on one processor, a vCPU is due a third of it, whether it
+ * always wants to run, or for some of the time and gets it at once; and in no
+ * case more.
+ */
+static void test_share_with_hogs(void)
+{
+    const int64_t second = NANOSECONDS_PER_SECOND, processors =
+        MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
 
-        g_assert_cmpuint(share, >=, 1);
-        g_assert_cmpuint(share, <=, PVSCHED_SHARE_ALL);
-        g_assert_cmpint(s.runnable, >=, 0);
+    for (int runs = 0; runs <= 10; runs++) {
+        /* It waits for as long as it runs, for twice as long, or not at all */
+        for (int wants = runs; wants <= 10; wants += MAX(runs, 1)) {
+            unsigned runnable = (3 * processors - 1) * PVSCHED_ONE +
+                                wants * PVSCHED_ONE / 10;
+            PVSchedShare s = { };
+            int64_t due_ns = 0;
+
+            for (int64_t ms = 1; ms <= 20000; ms++) {
+                int64_t cpu_ns = (ms / 10 * runs + MIN(ms % 10, runs)) *
+                                 SCALE_MS;
+
+                due_ns = pvsched_share_update(&s, runnable, ms * SCALE_MS,
+                                              cpu_ns);
+            }
+            g_assert_cmpint(due_ns, <=, 20 * second / 3 + second / 10);
+            if (wants == runs) {
+                g_assert_cmpint(due_ns, >=, 19 * second / 3);
+            }
+        }
     }
+}
+
+/* Whatever this host does, and however late somebody looks */
+static void test_share_late(void)
+{
+    PVSchedRunnable r = { };
+    PVSchedShare s = { };
+    int64_t due_ns, before_ns = 0;
+
+    for (int64_t now_ns = 1; now_ns < INT64_MAX / 4; now_ns *= 3) {
+        unsigned runnable = pvsched_runnable_update(&r, now_ns);
+
+        g_assert_cmpuint(runnable, <, 100000u * 1000);
+        due_ns = pvsched_share_update(&s, runnable, now_ns, now_ns / 2);
+        g_assert_cmpint(due_ns, >=, before_ns);
+        g_assert_cmpint(due_ns, <=, now_ns);
+        g_assert_cmpint(s.used, >=, 0);
+        g_assert_cmpint(s.used, <=, PVSCHED_ONE);
+        before_ns = due_ns;
+    }
+    g_assert_cmpint(s.used, >=, PVSCHED_ONE / 2 - 1000);
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/pvsched/share", test_share);
+    g_test_add_func("/pvsched/share/of", test_share_of);
+    g_test_add_func("/pvsched/share/with-hogs", test_share_with_hogs);
+    g_test_add_func("/pvsched/share/late", test_share_late);
     g_test_add_func("/pvsched/threads", test_threads);
     return g_test_run();
 }

@@ -1,5 +1,5 @@
 /*
- * pvsched: when a vCPU is boosted, for how long, and how it pays for that
+ * pvsched: when a vCPU is boosted, and for how long
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -228,6 +228,32 @@ PVSchedMode pvsched_boost_look(PVSchedBoost *b, const PVSchedLook *l)
     return b->mode;
 }
 
+static int64_t look_within(int64_t ns)
+{
+    return MIN(MAX(ns, PVSCHED_LOOK_SOON_NS), PVSCHED_LOOK_LATE_NS);
+}
+
+/*
+ * No vCPU runs for longer than the time that goes by, and what it is due only
+ * adds to what it has.  So a boost needs no look before what is left of it has
+ * passed: of its credit, its budget, its request.  Asleep, it uses none of it.
+ * Who is refused has to sleep for a while first.
+ */
+int64_t pvsched_boost_look_within(PVSchedBoost *b, const PVSchedLook *l)
+{
+    int64_t left_ns;
+
+    if (b->mode != PVSCHED_BOOSTED) {
+        return !b->request ? PVSCHED_LOOK_LATE_NS :
+               b->refused ? PVSCHED_LOOK_LATE_NS / 2 : PVSCHED_LOOK_SOON_NS;
+    }
+    left_ns = MIN(account_balance(&b->fair, l->due_ns) + PVSCHED_CREDIT_NS,
+                  account_balance(&b->budget[b->kind], l->now_ns));
+    left_ns = MIN(left_ns, longest_ns[b->kind] - b->used_ns);
+    left_ns = MIN(left_ns, b->since_ns + request_ns(b->request) - l->now_ns);
+    return look_within(left_ns);
+}
+
 void pvsched_boost_failed(PVSchedBoost *b)
 {
     b->mode = PVSCHED_NORMAL;
@@ -318,4 +344,19 @@ unsigned pvsched_vm_may(PVSchedVm *vm, int64_t now_ns)
         }
     }
     return may;
+}
+
+int64_t pvsched_vm_look_within(PVSchedVm *vm,
+                               const unsigned boosted[PVSCHED_KINDS],
+                               int64_t now_ns)
+{
+    int64_t least_ns = INT64_MAX, left_ns;
+
+    for (int kind = 0; kind < PVSCHED_KINDS; kind++) {
+        if (boosted[kind]) {
+            left_ns = account_balance(&vm->budget[kind], now_ns);
+            least_ns = MIN(least_ns, left_ns / boosted[kind]);
+        }
+    }
+    return look_within(least_ns);
 }

@@ -57,6 +57,14 @@
 /* A boost is not worth it for less. */
 #define PVSCHED_BOOST_MIN_NS (DIRTY_NS_PER_S / 10000)
 
+/*
+ * A vCPU that asks and has no boost may wait for a processor, and it may not
+ * take longer than this to find out.  If nothing is to be expected, somebody
+ * looks all the same: vCPUs that wait cannot say that they ask.
+ */
+#define PVSCHED_LOOK_SOON_NS (DIRTY_NS_PER_S / 1000)
+#define PVSCHED_LOOK_LATE_NS (DIRTY_NS_PER_S / 50)
+
 /* For how much of the time penalties may wait */
 #define PVSCHED_WAIT_PERCENT 10
 
@@ -186,7 +194,7 @@ PVSchedMode pvsched_boost_look(PVSchedBoost *b, const PVSchedLook *l);
 void pvsched_boost_failed(PVSchedBoost *b);
 
 /**
- * pvsched_boost_active: does somebody have to look again soon?
+ * pvsched_boost_active: does the vCPU ask for a boost, or have one?
  *
  * @b: the vCPU
  */
@@ -194,6 +202,17 @@ static inline bool pvsched_boost_active(const PVSchedBoost *b)
 {
     return b->mode != PVSCHED_NORMAL || b->request;
 }
+
+/**
+ * pvsched_boost_look_within: when does somebody have to look again?
+ *
+ * @b: the vCPU
+ * @l: what the latest look knew
+ *
+ * Returns: in so many ns, PVSCHED_LOOK_SOON_NS..PVSCHED_LOOK_LATE_NS, if the
+ *          vCPU does not look for itself before
+ */
+int64_t pvsched_boost_look_within(PVSchedBoost *b, const PVSchedLook *l);
 
 /**
  * pvsched_boost_penalty_waits: for how long a penalty may wait
@@ -256,5 +275,18 @@ void pvsched_vm_bill(PVSchedVm *vm, PVSchedBoost *b, int64_t now_ns);
  * Returns: bits (1 << kind)
  */
 unsigned pvsched_vm_may(PVSchedVm *vm, int64_t now_ns);
+
+/**
+ * pvsched_vm_look_within: when may what is left of the budgets be used up?
+ *
+ * @vm: the VM
+ * @boosted: how many vCPUs are boosted
+ * @now_ns: the time
+ *
+ * Returns: in so many ns, PVSCHED_LOOK_SOON_NS..PVSCHED_LOOK_LATE_NS
+ */
+int64_t pvsched_vm_look_within(PVSchedVm *vm,
+                               const unsigned boosted[PVSCHED_KINDS],
+                               int64_t now_ns);
 
 #endif

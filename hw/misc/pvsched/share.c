@@ -11,9 +11,19 @@
 
 /* What is remembered of before is forgotten by a factor of e in a second. */
 #define AVERAGE_NS 1000000000LL
+#define COUNT_EVERY_NS (AVERAGE_NS / 50)
 
-/* So many threads are supposed to want each processor if nobody tells. */
+#define NS_PER_US 1000
+
+/* So many threads are supposed to want to run if nobody tells. */
 #define UNKNOWN_THREADS 16
+
+/* @value was true for the latest @ns of the time. */
+static int64_t average(int64_t before, int64_t value, int64_t ns)
+{
+    return before + (value - before) * (MIN(ns, AVERAGE_NS) / NS_PER_US) /
+                    (AVERAGE_NS / NS_PER_US);
+}
 
 /*
  * The kernel tells how many threads run or wait for a processor just now.  Who
@@ -33,33 +43,62 @@ static int count_runnable(void)
     return MAX(runnable - 1, 0);
 }
 
-/*
- * With R threads on N processors, a thread that wakes up is one more, and is due
- * N / (R + 1).  A vCPU that wants to run is counted in R, so this is less than
- * it gets anyway, and it saves nothing; which is right, as it does not sleep.
- */
-unsigned pvsched_share_of(int64_t runnable, unsigned processors)
+unsigned pvsched_runnable_update(PVSchedRunnable *r, int64_t now_ns)
 {
-    int64_t threads = runnable + PVSCHED_SHARE_ALL;
-    int64_t all = (int64_t)PVSCHED_SHARE_ALL * processors;
+    int64_t ns = r->counted_ns ? now_ns - r->counted_ns : AVERAGE_NS;
+    int count;
 
-    return threads <= all ? PVSCHED_SHARE_ALL :
-           MAX(all / (threads / 1000) * (PVSCHED_SHARE_ALL / 1000), 1);
+    if (!r->unknown && ns >= COUNT_EVERY_NS) {
+        count = count_runnable();
+        if (count < 0) {
+            r->unknown = true;
+            r->threads = (int64_t)UNKNOWN_THREADS * PVSCHED_ONE;
+        } else {
+            r->threads = average(r->threads, (int64_t)count * PVSCHED_ONE, ns);
+        }
+        r->counted_ns = now_ns;
+    }
+    return MIN(r->threads, UINT_MAX);
 }
 
-unsigned pvsched_share_update(PVSchedShare *s, int64_t now_ns)
+unsigned pvsched_share_of(int64_t others, unsigned processors)
 {
-    int runnable = s->unknown ? -1 : count_runnable();
-    int64_t ns = now_ns - s->updated_ns;
+    int64_t threads = MAX(others, 0) + PVSCHED_ONE;
+    int64_t all = (int64_t)PVSCHED_ONE * processors;
 
-    if (runnable < 0) {
-        s->unknown = true;
-        return PVSCHED_SHARE_ALL / UNKNOWN_THREADS;
+    return threads <= all ? PVSCHED_ONE :
+           MAX(all / (threads / 1000) * (PVSCHED_ONE / 1000), 1);
+}
+
+/* How much of @us a thread ran that has run for @ns of them; millionths */
+static int64_t part_of(int64_t ns, int64_t us)
+{
+    return us < AVERAGE_NS ? ns * (PVSCHED_ONE / NS_PER_US) / us :
+           ns / (us * NS_PER_US / PVSCHED_ONE);
+}
+
+/*
+ * With R others that want to run on N processors, a thread is due N / (R + 1).
+ * It is counted as well while it wants to run, for which nobody tells the time,
+ * but which is at least the time for which it runs.  So with that taken off, R
+ * is not too small, and the thread is due no more than it would get if it never
+ * slept.  Nobody saves what is due in more than 1000 s.
+ */
+int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable, int64_t now_ns,
+                             int64_t cpu_ns)
+{
+    int64_t us = (now_ns - s->at_ns) / NS_PER_US;
+    unsigned share;
+
+    if (us <= 0) {
+        return s->due_ns;
     }
-    ns = s->updated_ns ? MIN(MAX(ns, 0), AVERAGE_NS) : AVERAGE_NS;
-    s->runnable += ((int64_t)runnable * PVSCHED_SHARE_ALL - s->runnable) *
-                   (ns / 1000) / (AVERAGE_NS / 1000);
-    s->updated_ns = now_ns;
-    return pvsched_share_of(s->runnable,
-                            MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+    s->used = average(s->used, part_of(cpu_ns - s->cpu_ns, us),
+                      us * NS_PER_US);
+    share = pvsched_share_of(runnable - s->used,
+                             MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+    s->due_ns += MIN(us, AVERAGE_NS) * share / (PVSCHED_ONE / NS_PER_US);
+    s->at_ns += us * NS_PER_US;
+    s->cpu_ns = cpu_ns;
+    return s->due_ns;
 }

@@ -9,28 +9,61 @@
 #ifndef HW_MISC_PVSCHED_SHARE_H
 #define HW_MISC_PVSCHED_SHARE_H
 
-/* Shares are in millionths of a processor. */
-#define PVSCHED_SHARE_ALL 1000000
+/* Shares, and numbers of threads, are in millionths. */
+#define PVSCHED_ONE 1000000
 
-typedef struct PVSchedShare {
-    int64_t updated_ns;
-    /* threads that want to run, on average of the last second; millionths */
-    int64_t runnable;
+/* How many threads want to run, on average of the last second */
+typedef struct PVSchedRunnable {
+    int64_t counted_ns;
+    int64_t threads;
     /* nobody tells how many there are */
     bool unknown;
+} PVSchedRunnable;
+
+/* One thread */
+typedef struct PVSchedShare {
+    /* known up to then: for how long it has run, and was due to */
+    int64_t at_ns;
+    int64_t cpu_ns;
+    int64_t due_ns;
+    /* how much of the time it has run, on average of the last second */
+    int64_t used;
 } PVSchedShare;
 
 /**
- * pvsched_share_update: count the host's threads once more
+ * pvsched_runnable_update: count the host's threads, if it is time to
  *
- * @s: all zero at first; used by one thread only
+ * To count costs as much as some looks at vCPUs, and an average of a second
+ * needs no more than 50 of them.
+ *
+ * @r: all zero at first; used by one thread only
  * @now_ns: the time
  *
- * Returns: what one more thread is due, 1..PVSCHED_SHARE_ALL
+ * Returns: how many want to run, but for the one that asks; millionths
  */
-unsigned pvsched_share_update(PVSchedShare *s, int64_t now_ns);
+unsigned pvsched_runnable_update(PVSchedRunnable *r, int64_t now_ns);
 
-/* The same, if on average @runnable millionths of threads want to run */
-unsigned pvsched_share_of(int64_t runnable, unsigned processors);
+/**
+ * pvsched_share_of: what one of the host's threads is due
+ *
+ * @others: how many others want to run; millionths
+ * @processors: how many there are
+ *
+ * Returns: 1..PVSCHED_ONE
+ */
+unsigned pvsched_share_of(int64_t others, unsigned processors);
+
+/**
+ * pvsched_share_update: go on to now
+ *
+ * @s: the thread
+ * @runnable: how many want to run, with this one
+ * @now_ns: the time
+ * @cpu_ns: for how long this one has run
+ *
+ * Returns: for how long it was due to run, since @s was all zero
+ */
+int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable, int64_t now_ns,
+                             int64_t cpu_ns);
 
 #endif

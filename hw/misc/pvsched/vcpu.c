@@ -11,7 +11,6 @@
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "hw/misc/pvsched-abi.h"
-#include "share.h"
 #include "vcpu.h"
 #include "hw/misc/trace.h"
 
@@ -26,23 +25,21 @@ static void vcpu_tell(PVSchedVcpu *v, int64_t now_ns)
 static PVSchedLook vcpu_times(PVSchedVcpu *v)
 {
     PVSchedLook l = { .now_ns = get_clock() };
-    int64_t us = (l.now_ns - v->due_at_ns) / 1000;
 
-    if (us > 0) {
-        v->due_at_ns += us * 1000;
-        v->due_ns += us * qatomic_read(&v->common->share) /
-                     (PVSCHED_SHARE_ALL / 1000);
-    }
     l.cpu_ns = pvsched_thread_cpu_ns(&v->thread);
-    l.due_ns = v->due_ns;
+    l.due_ns = pvsched_share_update(&v->share,
+                                    qatomic_read(&v->common->runnable),
+                                    l.now_ns, l.cpu_ns);
     return l;
 }
 
 /*
  * Whether anything may be in force at all is read here, under the lock: who
  * forbids it and then takes the lock finds it forbidden for all that follow.
+ *
+ * Returns: in how many ns somebody has to look again
  */
-static void vcpu_look(PVSchedVcpu *v, bool watching)
+static int64_t vcpu_look(PVSchedVcpu *v, bool watching)
 {
     bool on = qatomic_read(&v->common->on);
     PVSchedMode before = v->boost.mode, mode;
@@ -61,6 +58,9 @@ static void vcpu_look(PVSchedVcpu *v, bool watching)
         trace_pvsched_look(v->index, watching, l.request, v->boost.mode);
     }
     vcpu_tell(v, l.now_ns);
+    /* Who was just boosted from outside may be done, and did not know. */
+    return watching && v->boost.mode != before ? PVSCHED_LOOK_SOON_NS :
+           pvsched_boost_look_within(&v->boost, &l);
 }
 
 /* At an exit: nothing, as long as the guest asks for what it did before. */
@@ -68,6 +68,7 @@ static void vcpu_left(PVSchedHooks *h)
 {
     PVSchedVcpu *v = container_of(h, PVSchedVcpu, hooks);
     const uint8_t *line = qatomic_rcu_read(&v->line);
+    int64_t within_ns = PVSCHED_LOOK_LATE_NS;
 
     if (!line || pvsched_ram_request(line) ==
                  qatomic_read__nocheck(&v->looked_at) ||
@@ -75,10 +76,10 @@ static void vcpu_left(PVSchedHooks *h)
         return;
     }
     if (v->ram.host) {
-        vcpu_look(v, false);
-        pvsched_common_wake(v->common);
+        within_ns = vcpu_look(v, false);
     }
     qemu_mutex_unlock(&v->lock);
+    pvsched_common_wake(v->common, within_ns / SCALE_MS);
 }
 
 static bool vcpu_rang(PVSchedHooks *h, hwaddr addr)
@@ -113,9 +114,10 @@ static int64_t vcpu_penalty_waits(PVSchedHooks *h, bool due)
     return wait_ns;
 }
 
-void pvsched_common_wake(PVSchedCommon *c)
+void pvsched_common_wake(PVSchedCommon *c, int within_ms)
 {
-    if (qatomic_read(&c->idle) && qatomic_xchg(&c->idle, false)) {
+    if (qatomic_read(&c->waits_ms) > within_ms &&
+        qatomic_xchg(&c->waits_ms, 0)) {
         qemu_sem_post(&c->wake);
     }
 }
@@ -129,7 +131,7 @@ void pvsched_vcpu_init(PVSchedVcpu *v, PVSchedCommon *common, unsigned index)
     v->hooks.penalty_waits = vcpu_penalty_waits;
     v->common = common;
     v->index = index;
-    v->due_at_ns = l.now_ns;
+    v->share.at_ns = l.now_ns;
     qemu_mutex_init(&v->lock);
     pvsched_boost_init(&v->boost, &l);
 }
@@ -147,6 +149,7 @@ void pvsched_vcpu_register(PVSchedVcpu *v, CPUState *cpu, hwaddr addr,
         PVSchedLook l;
 
         pvsched_thread_init(&v->thread, cpu->thread, cpu->thread_id);
+        v->share.cpu_ns = pvsched_thread_cpu_ns(&v->thread);
         l = vcpu_times(v);
         pvsched_boost_resume(&v->boost, &l);
         v->addr = addr;
@@ -185,27 +188,29 @@ void pvsched_vcpu_set_budget(PVSchedVcpu *v, PVSchedKind kind,
 
 void pvsched_vcpu_ring(PVSchedVcpu *v)
 {
+    int64_t within_ns = PVSCHED_LOOK_LATE_NS;
+
     WITH_QEMU_LOCK_GUARD(&v->lock) {
-        if (!v->ram.host) {
-            return;
+        if (v->ram.host) {
+            within_ns = vcpu_look(v, false);
         }
-        vcpu_look(v, false);
     }
-    pvsched_common_wake(v->common);
+    pvsched_common_wake(v->common, within_ns / SCALE_MS);
 }
 
-bool pvsched_vcpu_watch(PVSchedVcpu *v)
+int64_t pvsched_vcpu_watch(PVSchedVcpu *v, unsigned boosted[PVSCHED_KINDS])
 {
+    int64_t within_ns = PVSCHED_LOOK_LATE_NS;
+
     QEMU_LOCK_GUARD(&v->lock);
-    if (!v->ram.host) {
-        return false;
+    if (v->ram.host &&
+        (pvsched_boost_active(&v->boost) ||
+         pvsched_ram_request(v->ram.host) !=
+         qatomic_read__nocheck(&v->looked_at))) {
+        within_ns = vcpu_look(v, true);
+        boosted[v->boost.kind] += v->boost.mode == PVSCHED_BOOSTED;
     }
-    if (pvsched_boost_active(&v->boost) ||
-        pvsched_ram_request(v->ram.host) !=
-        qatomic_read__nocheck(&v->looked_at)) {
-        vcpu_look(v, true);
-    }
-    return pvsched_boost_active(&v->boost);
+    return within_ns;
 }
 
 void pvsched_vcpu_bill(PVSchedVcpu *v, PVSchedVm *vm, int64_t now_ns)

@@ -1,11 +1,15 @@
 /*
  * pvsched: a vCPU that shares a line with the host
  *
+ * Copyright (c) 2026 Dirty throttle maintainers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
  * Three threads meet here, none of which needs the BQL for it:
  *
  * - the vCPU's own looks at its exits and when the guest rings, and asks
  *   whether a penalty may wait;
- * - the watching one looks once a millisecond;
+ * - the watching one looks when something may be over, or may wait;
  * - the main one registers and takes back lines, stops the VM, resets it, asks
  *   for counters.
  *
@@ -18,14 +22,10 @@
  *
  * Priorities do not turn round: who watches is never of a lower class than who
  * is boosted, and the vCPU itself does not wait for the lock at an exit.  Who
- * holds it then is looking at this very line, or will in a millisecond.
+ * holds it then is looking at this very line.
  *
  * Under the BQL: whether there is a line.  So who has the BQL may read that
  * without the lock; who changes it takes both.
- *
- * Copyright (c) 2026 Dirty throttle maintainers
- *
- * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef HW_MISC_PVSCHED_VCPU_H
@@ -33,6 +33,7 @@
 
 #include "hw/misc/pvsched.h"
 #include "line.h"
+#include "share.h"
 #include "thread.h"
 
 /* What all vCPUs of a VM have in common, and read under their locks */
@@ -43,10 +44,10 @@ typedef struct PVSchedCommon {
     bool wait;
     /* bits (1 << kind): the VM has a budget; atomic, see watch.c */
     unsigned may;
-    /* what a vCPU is due, see share.h; atomic */
-    unsigned share;
-    /* to wake the thread that watches, if it is idle (atomic) */
-    bool idle;
+    /* how many threads of the host want to run, see share.h; atomic */
+    unsigned runnable;
+    /* for how long the thread that watches does not look; atomic */
+    int waits_ms;
     QemuSemaphore wake;
     /* by vCPU, in RCU's care; changed under the BQL */
     PVSchedHooks **hooks;
@@ -70,14 +71,16 @@ typedef struct PVSchedVcpu {
     PVSchedRam ram;
     PVSchedRights rights;
     PVSchedThread thread;
-    /* for how long it was due to run, and up to when */
-    int64_t due_ns;
-    int64_t due_at_ns;
+    /* how much of the time it runs, for how long it was due to, up to when */
+    PVSchedShare share;
     PVSchedBoost boost;
 } PVSchedVcpu;
 
-/* Have somebody watch, if nobody does. */
-void pvsched_common_wake(PVSchedCommon *c);
+/*
+ * Have the thread that watches look at once, if it would not in @within_ms.
+ * Not under the lock of a vCPU, which it will want.
+ */
+void pvsched_common_wake(PVSchedCommon *c, int within_ms);
 
 void pvsched_vcpu_init(PVSchedVcpu *v, PVSchedCommon *common, unsigned index);
 void pvsched_vcpu_destroy(PVSchedVcpu *v);
@@ -116,10 +119,12 @@ void pvsched_vcpu_ring(PVSchedVcpu *v);
  * pvsched_vcpu_watch: look from the watching thread
  *
  * @v: the vCPU
+ * @boosted: counts it, under its kind, if it is boosted
  *
- * Returns: whether somebody should look again soon
+ * Returns: in how many ns to look again, PVSCHED_LOOK_SOON_NS..
+ *          PVSCHED_LOOK_LATE_NS
  */
-bool pvsched_vcpu_watch(PVSchedVcpu *v);
+int64_t pvsched_vcpu_watch(PVSchedVcpu *v, unsigned boosted[PVSCHED_KINDS]);
 
 /* Charge the VM for what the vCPU was boosted. */
 void pvsched_vcpu_bill(PVSchedVcpu *v, PVSchedVm *vm, int64_t now_ns);

@@ -12,18 +12,19 @@
 #include "qemu/timer.h"
 #include "watch.h"
 
-#define LOOK_US 1000
-#define IDLE_MS 20
-
-/* Returns: whether some vCPU has to be looked at again soon */
-static bool watch_look(PVSchedWatch *w)
+/* Returns: in how many ns to look again */
+static int64_t watch_look(PVSchedWatch *w)
 {
-    bool active = false;
+    int64_t within_ns = PVSCHED_LOOK_LATE_NS, ns;
+    unsigned boosted[PVSCHED_KINDS] = { };
 
     for (unsigned i = 0; i < w->nr_vcpus; i++) {
-        active |= pvsched_vcpu_watch(&w->vcpus[i]);
+        ns = pvsched_vcpu_watch(&w->vcpus[i], boosted);
+        within_ns = MIN(within_ns, ns);
     }
-    return active;
+    QEMU_LOCK_GUARD(&w->lock);
+    ns = pvsched_vm_look_within(&w->vm, boosted, get_clock());
+    return MIN(within_ns, ns);
 }
 
 /* What the VM was boosted since, it has spent. */
@@ -39,23 +40,18 @@ static void watch_bill(PVSchedWatch *w)
 }
 
 /*
- * Who turns boosts on, or asks for one, does that first and then sees that this
- * thread is idle; or else this sees what they did after it has said that it is.
+ * Who turns boosts on, or wants a look earlier, does that first and then reads
+ * for how long this waits.  That is written twice: before all that is looked
+ * at, so that who comes later posts the semaphore, and this does not wait; and
+ * then, if nobody came, as long as it is.
  */
-static void watch_wait(PVSchedWatch *w)
+static void watch_wait(PVSchedWatch *w, int64_t within_ns)
 {
-    PVSchedCommon *c = w->common;
+    int ms = within_ns / SCALE_MS;
 
-    qatomic_xchg(&c->idle, true);
-    if (qatomic_read(&w->stopping)) {
-        return;
+    if (qatomic_cmpxchg(&w->common->waits_ms, INT_MAX, ms) == INT_MAX) {
+        qemu_sem_timedwait(&w->common->wake, ms);
     }
-    if (qatomic_read(&c->on)) {
-        qemu_sem_timedwait(&c->wake, IDLE_MS);
-    } else {
-        qemu_sem_wait(&c->wake);
-    }
-    qatomic_set(&c->idle, false);
 }
 
 static void watch_be_first(PVSchedWatch *w)
@@ -71,13 +67,18 @@ static void watch_be_first(PVSchedWatch *w)
 static void *watch_thread(void *opaque)
 {
     PVSchedWatch *w = opaque;
+    PVSchedCommon *c = w->common;
     bool on = false;
 
     rcu_register_thread();
-    while (!qatomic_read(&w->stopping)) {
-        if (!qatomic_read(&w->common->on)) {
+    for (;;) {
+        qatomic_xchg(&c->waits_ms, INT_MAX);
+        if (qatomic_read(&w->stopping)) {
+            break;
+        }
+        if (!qatomic_read(&c->on)) {
             on = false;
-            watch_wait(w);
+            qemu_sem_wait(&c->wake);
             continue;
         }
         if (!on) {
@@ -85,13 +86,9 @@ static void *watch_thread(void *opaque)
             on = true;
         }
         watch_bill(w);
-        qatomic_set(&w->common->share,
-                    pvsched_share_update(&w->share, get_clock()));
-        if (watch_look(w)) {
-            g_usleep(LOOK_US);
-        } else {
-            watch_wait(w);
-        }
+        qatomic_set(&c->runnable,
+                    pvsched_runnable_update(&w->runnable, get_clock()));
+        watch_wait(w, watch_look(w));
     }
     rcu_unregister_thread();
     return NULL;

@@ -3,9 +3,9 @@
  *
  * A vCPU that waits for a processor does not leave the guest, so nobody hears
  * what it asks for; and one that is boosted may forget to say that it is done.
- * While a vCPU asks for something or is boosted, this thread looks once a
- * millisecond, else every 20 ms, and while boosts are off or the VM is stopped
- * not at all.
+ * While a vCPU asks in vain, this thread looks once a millisecond; while one is
+ * boosted, when that may be over; else every 20 ms; and while boosts are off or
+ * the VM is stopped not at all.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -15,7 +15,6 @@
 #ifndef HW_MISC_PVSCHED_WATCH_H
 #define HW_MISC_PVSCHED_WATCH_H
 
-#include "share.h"
 #include "vcpu.h"
 
 typedef struct PVSchedWatch {
@@ -24,7 +23,7 @@ typedef struct PVSchedWatch {
     unsigned nr_vcpus;
     QemuThread thread;
     /* Used by that thread only */
-    PVSchedShare share;
+    PVSchedRunnable runnable;
     /* Atomic */
     bool stopping;
     /* For what the VM may have; taken before that of a vCPU */

@@ -56,14 +56,10 @@ def telling(roles: Sequence[Role], strategy: Strategy) -> tuple[Role, ...]:
 @contextlib.contextmanager
 def scheduled(binary: str, testbed: Testbed,
               strategy: Strategy) -> Iterator[StressVM]:
-    """A VM that runs, scheduled as @strategy wants"""
+    """A VM that runs, with what @strategy wants"""
     with StressVM(binary, telling(testbed.roles, strategy), testbed.ring,
                   ram_mb=testbed.ram_mb, args=strategy.device_args()) as vm:
         vm.boot()
-        if strategy.static_rt:
-            for thread in vcpu_threads(vm):
-                os.sched_setscheduler(thread, os.SCHED_FIFO,
-                                      os.sched_param(RT_PRIORITY))
         yield vm
 
 
@@ -87,6 +83,7 @@ class Load:
     def __init__(self, vm: StressVM, strategy: Strategy):
         self._vm = vm
         self._told_of = strategy.pvsched is not None
+        self._static_rt = strategy.static_rt
         self._threads = vcpu_threads(vm)
 
     def __enter__(self) -> "Load":
@@ -95,7 +92,15 @@ class Load:
             self._task = stack.enter_context(HostTask())
             time.sleep(SETTLE_SECONDS)
             self._stack = stack.pop_all()
+        if self._static_rt:
+            self._be_real_time()
         return self
+
+    def _be_real_time(self) -> None:
+        """Last, as nothing else may begin beside them"""
+        for thread in self._threads:
+            os.sched_setscheduler(thread, os.SCHED_FIFO,
+                                  os.sched_param(RT_PRIORITY))
 
     def __exit__(self, *args: object) -> None:
         self._stack.__exit__(None, None, None)
