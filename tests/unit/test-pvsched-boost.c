@@ -460,11 +460,11 @@ static void test_look_within(void)
     owe(&r, MS);
     run(&r, 0, ask(PVSCHED_REQ_RT_RUNNING, 4, UINT32_MAX));
     g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 4 * MS);
-    /* All but 3 ms are gone of its budget, which saves 25 ms. */
+    /* Of its budget 3 ms are left, and it earns half of what it spends. */
     rested(&r);
     run(&r, 0, request);
     g_assert_cmpint(run(&r, 22 * MS, request), ==, PVSCHED_BOOSTED);
-    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 3 * MS);
+    g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==, 6 * MS);
     owe(&r, PVSCHED_CREDIT_NS);
     g_assert_cmpint(run(&r, 0, request), ==, PVSCHED_NORMAL);
     g_assert_cmpint(pvsched_boost_look_within(&r.b, &r.l), ==,
@@ -483,12 +483,20 @@ static void test_vm(void)
     /* Half of two processors, so that 50 ms have been saved */
     pvsched_vm_set_budget(&vm, PVSCHED_RT, 50, 2, 10 * S);
     g_assert_cmphex(pvsched_vm_may(&vm, 11 * S), ==, 1u << PVSCHED_RT);
-    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11 * S), ==,
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11, 11 * S), ==,
                     PVSCHED_LOOK_LATE_NS);
-    boosted[PVSCHED_RT] = 10;
-    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11 * S), ==, 5 * MS);
+    /* 11 spend it, and it earns as much as one of them spends. */
+    boosted[PVSCHED_RT] = 20;
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11, 11 * S), ==,
+                    5 * MS);
+    boosted[PVSCHED_RT] = 11;
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 20, 11 * S), ==,
+                    5 * MS);
+    boosted[PVSCHED_RT] = 1;
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 20, 11 * S), ==,
+                    PVSCHED_LOOK_LATE_NS);
     boosted[PVSCHED_RT] = 1000;
-    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 11 * S), ==,
+    g_assert_cmpint(pvsched_vm_look_within(&vm, boosted, 1000, 11 * S), ==,
                     PVSCHED_LOOK_SOON_NS);
     for (int i = 0; i < 3; i++) {
         rested(&r);

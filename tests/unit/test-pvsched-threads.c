@@ -292,14 +292,12 @@ static void test_share_of(void)
  */
 static void test_share_with_hogs(void)
 {
-    const int64_t second = NANOSECONDS_PER_SECOND, processors =
-        MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+    const int64_t second = NANOSECONDS_PER_SECOND;
 
     for (int runs = 0; runs <= 10; runs++) {
         /* It waits for as long as it runs, for twice as long, or not at all */
         for (int wants = runs; wants <= 10; wants += MAX(runs, 1)) {
-            unsigned runnable = (3 * processors - 1) * PVSCHED_ONE +
-                                wants * PVSCHED_ONE / 10;
+            unsigned runnable = 2 * PVSCHED_ONE + wants * PVSCHED_ONE / 10;
             PVSchedShare s = { };
             int64_t due_ns = 0;
 
@@ -307,7 +305,7 @@ static void test_share_with_hogs(void)
                 int64_t cpu_ns = (ms / 10 * runs + MIN(ms % 10, runs)) *
                                  SCALE_MS;
 
-                due_ns = pvsched_share_update(&s, runnable, ms * SCALE_MS,
+                due_ns = pvsched_share_update(&s, runnable, 1, ms * SCALE_MS,
                                               cpu_ns);
             }
             g_assert_cmpint(due_ns, <=, 20 * second / 3 + second / 10);
@@ -321,15 +319,17 @@ static void test_share_with_hogs(void)
 /* Whatever this host does, and however late somebody looks */
 static void test_share_late(void)
 {
-    PVSchedRunnable r = { };
     PVSchedShare s = { };
     int64_t due_ns, before_ns = 0;
+    PVSchedRunnable r;
 
+    pvsched_runnable_open(&r);
+    g_assert_cmpint(r.fd, >=, 0);
     for (int64_t now_ns = 1; now_ns < INT64_MAX / 4; now_ns *= 3) {
         unsigned runnable = pvsched_runnable_update(&r, now_ns);
 
         g_assert_cmpuint(runnable, <, 100000u * 1000);
-        due_ns = pvsched_share_update(&s, runnable, now_ns, now_ns / 2);
+        due_ns = pvsched_share_update(&s, runnable, 2, now_ns, now_ns / 2);
         g_assert_cmpint(due_ns, >=, before_ns);
         g_assert_cmpint(due_ns, <=, now_ns);
         g_assert_cmpint(s.used, >=, 0);
@@ -337,6 +337,15 @@ static void test_share_late(void)
         before_ns = due_ns;
     }
     g_assert_cmpint(s.used, >=, PVSCHED_ONE / 2 - 1000);
+    /* This thread is one, which does not count, and others there are few. */
+    g_assert_cmpuint(pvsched_runnable_update(&r, INT64_MAX / 2), <,
+                     1000u * PVSCHED_ONE);
+    pvsched_runnable_close(&r);
+
+    /* Nobody tells. */
+    r = (PVSchedRunnable) { .fd = -1 };
+    g_assert_cmpuint(pvsched_runnable_update(&r, SCALE_MS), ==,
+                     16 * PVSCHED_ONE);
 }
 
 int main(int argc, char **argv)

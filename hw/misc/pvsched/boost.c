@@ -233,6 +233,16 @@ static int64_t look_within(int64_t ns)
     return MIN(MAX(ns, PVSCHED_LOOK_SOON_NS), PVSCHED_LOOK_LATE_NS);
 }
 
+/* For how long an account lasts while @processors spend what it has and gets */
+static int64_t lasts_ns(DirtyAccount *a, unsigned processors, int64_t now_ns)
+{
+    /* ns per ms */
+    int64_t spent = (processors * DIRTY_NS_PER_S - (int64_t)a->rate_pps) / 1000;
+
+    return spent > 0 ? account_balance(a, now_ns) * 1000 / spent * 1000 :
+           PVSCHED_LOOK_LATE_NS;
+}
+
 /*
  * No vCPU runs for longer than the time that goes by, and what it is due only
  * adds to what it has.  So a boost needs no look before what is left of it has
@@ -248,7 +258,7 @@ int64_t pvsched_boost_look_within(PVSchedBoost *b, const PVSchedLook *l)
                b->refused ? PVSCHED_LOOK_LATE_NS / 2 : PVSCHED_LOOK_SOON_NS;
     }
     left_ns = MIN(account_balance(&b->fair, l->due_ns) + PVSCHED_CREDIT_NS,
-                  account_balance(&b->budget[b->kind], l->now_ns));
+                  lasts_ns(&b->budget[b->kind], 1, l->now_ns));
     left_ns = MIN(left_ns, longest_ns[b->kind] - b->used_ns);
     left_ns = MIN(left_ns, b->since_ns + request_ns(b->request) - l->now_ns);
     return look_within(left_ns);
@@ -348,14 +358,15 @@ unsigned pvsched_vm_may(PVSchedVm *vm, int64_t now_ns)
 
 int64_t pvsched_vm_look_within(PVSchedVm *vm,
                                const unsigned boosted[PVSCHED_KINDS],
-                               int64_t now_ns)
+                               unsigned processors, int64_t now_ns)
 {
-    int64_t least_ns = INT64_MAX, left_ns;
+    int64_t least_ns = PVSCHED_LOOK_LATE_NS, left_ns;
 
     for (int kind = 0; kind < PVSCHED_KINDS; kind++) {
         if (boosted[kind]) {
-            left_ns = account_balance(&vm->budget[kind], now_ns);
-            least_ns = MIN(least_ns, left_ns / boosted[kind]);
+            left_ns = lasts_ns(&vm->budget[kind],
+                               MIN(boosted[kind], processors), now_ns);
+            least_ns = MIN(least_ns, left_ns);
         }
     }
     return look_within(least_ns);

@@ -63,7 +63,7 @@
  * looks all the same: vCPUs that wait cannot say that they ask.
  */
 #define PVSCHED_LOOK_SOON_NS (DIRTY_NS_PER_S / 1000)
-#define PVSCHED_LOOK_LATE_NS (DIRTY_NS_PER_S / 50)
+#define PVSCHED_LOOK_LATE_NS (DIRTY_NS_PER_S / 20)
 
 /* For how much of the time penalties may wait */
 #define PVSCHED_WAIT_PERCENT 10
@@ -281,12 +281,13 @@ unsigned pvsched_vm_may(PVSchedVm *vm, int64_t now_ns);
  *
  * @vm: the VM
  * @boosted: how many vCPUs are boosted
+ * @processors: how many the host has for the VM
  * @now_ns: the time
  *
  * Returns: in so many ns, PVSCHED_LOOK_SOON_NS..PVSCHED_LOOK_LATE_NS
  */
 int64_t pvsched_vm_look_within(PVSchedVm *vm,
                                const unsigned boosted[PVSCHED_KINDS],
-                               int64_t now_ns);
+                               unsigned processors, int64_t now_ns);
 
 #endif

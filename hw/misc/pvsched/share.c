@@ -11,7 +11,7 @@
 
 /* What is remembered of before is forgotten by a factor of e in a second. */
 #define AVERAGE_NS 1000000000LL
-#define COUNT_EVERY_NS (AVERAGE_NS / 50)
+#define COUNT_EVERY_NS (AVERAGE_NS / 20)
 
 #define NS_PER_US 1000
 
@@ -25,37 +25,42 @@ static int64_t average(int64_t before, int64_t value, int64_t ns)
                     (AVERAGE_NS / NS_PER_US);
 }
 
+void pvsched_runnable_open(PVSchedRunnable *r)
+{
+    *r = (PVSchedRunnable) {
+        .fd = qemu_open("/proc/loadavg", O_RDONLY, NULL),
+    };
+}
+
+void pvsched_runnable_close(PVSchedRunnable *r)
+{
+    if (r->fd >= 0) {
+        close(r->fd);
+    }
+}
+
 /*
  * The kernel tells how many threads run or wait for a processor just now.  Who
  * asks is one of them, and does not count.
- *
- * Returns: -1 if it does not tell
  */
-static int count_runnable(void)
+static int count_runnable(PVSchedRunnable *r)
 {
-    g_autofree char *text = NULL;
+    char text[128];
     int runnable;
+    ssize_t n = pread(r->fd, text, sizeof(text) - 1, 0);
 
-    if (!g_file_get_contents("/proc/loadavg", &text, NULL, NULL) ||
-        sscanf(text, "%*s %*s %*s %d/", &runnable) != 1) {
-        return -1;
-    }
-    return MAX(runnable - 1, 0);
+    text[MAX(n, 0)] = 0;
+    return sscanf(text, "%*s %*s %*s %d/", &runnable) == 1 ?
+           MAX(runnable - 1, 0) : UNKNOWN_THREADS;
 }
 
 unsigned pvsched_runnable_update(PVSchedRunnable *r, int64_t now_ns)
 {
     int64_t ns = r->counted_ns ? now_ns - r->counted_ns : AVERAGE_NS;
-    int count;
 
-    if (!r->unknown && ns >= COUNT_EVERY_NS) {
-        count = count_runnable();
-        if (count < 0) {
-            r->unknown = true;
-            r->threads = (int64_t)UNKNOWN_THREADS * PVSCHED_ONE;
-        } else {
-            r->threads = average(r->threads, (int64_t)count * PVSCHED_ONE, ns);
-        }
+    if (ns >= COUNT_EVERY_NS) {
+        r->threads = average(r->threads,
+                             (int64_t)count_runnable(r) * PVSCHED_ONE, ns);
         r->counted_ns = now_ns;
     }
     return MIN(r->threads, UINT_MAX);
@@ -84,7 +89,8 @@ static int64_t part_of(int64_t ns, int64_t us)
  * is not too small, and the thread is due no more than it would get if it never
  * slept.  Nobody saves what is due in more than 1000 s.
  */
-int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable, int64_t now_ns,
+int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable,
+                             unsigned processors, int64_t now_ns,
                              int64_t cpu_ns)
 {
     int64_t us = (now_ns - s->at_ns) / NS_PER_US;
@@ -95,8 +101,7 @@ int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable, int64_t now_ns,
     }
     s->used = average(s->used, part_of(cpu_ns - s->cpu_ns, us),
                       us * NS_PER_US);
-    share = pvsched_share_of(runnable - s->used,
-                             MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+    share = pvsched_share_of(runnable - s->used, processors);
     s->due_ns += MIN(us, AVERAGE_NS) * share / (PVSCHED_ONE / NS_PER_US);
     s->at_ns += us * NS_PER_US;
     s->cpu_ns = cpu_ns;

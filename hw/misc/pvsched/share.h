@@ -16,8 +16,8 @@
 typedef struct PVSchedRunnable {
     int64_t counted_ns;
     int64_t threads;
-    /* nobody tells how many there are */
-    bool unknown;
+    /* where the kernel tells; -1: nowhere */
+    int fd;
 } PVSchedRunnable;
 
 /* One thread */
@@ -30,13 +30,17 @@ typedef struct PVSchedShare {
     int64_t used;
 } PVSchedShare;
 
+/* For as long as it is needed: QEMU may leave /proc behind. */
+void pvsched_runnable_open(PVSchedRunnable *r);
+void pvsched_runnable_close(PVSchedRunnable *r);
+
 /**
  * pvsched_runnable_update: count the host's threads, if it is time to
  *
  * To count costs as much as some looks at vCPUs, and an average of a second
- * needs no more than 50 of them.
+ * needs no more than 20 of them.
  *
- * @r: all zero at first; used by one thread only
+ * @r: open; used by one thread only
  * @now_ns: the time
  *
  * Returns: how many want to run, but for the one that asks; millionths
@@ -57,13 +61,15 @@ unsigned pvsched_share_of(int64_t others, unsigned processors);
  * pvsched_share_update: go on to now
  *
  * @s: the thread
- * @runnable: how many want to run, with this one
+ * @runnable: how many want to run, with this one; millionths
+ * @processors: how many there are
  * @now_ns: the time
  * @cpu_ns: for how long this one has run
  *
  * Returns: for how long it was due to run, since @s was all zero
  */
-int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable, int64_t now_ns,
+int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable,
+                             unsigned processors, int64_t now_ns,
                              int64_t cpu_ns);
 
 #endif

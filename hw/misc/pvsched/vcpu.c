@@ -29,6 +29,7 @@ static PVSchedLook vcpu_times(PVSchedVcpu *v)
     l.cpu_ns = pvsched_thread_cpu_ns(&v->thread);
     l.due_ns = pvsched_share_update(&v->share,
                                     qatomic_read(&v->common->runnable),
+                                    qatomic_read(&v->common->processors),
                                     l.now_ns, l.cpu_ns);
     return l;
 }

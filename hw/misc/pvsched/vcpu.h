@@ -44,7 +44,8 @@ typedef struct PVSchedCommon {
     bool wait;
     /* bits (1 << kind): the VM has a budget; atomic, see watch.c */
     unsigned may;
-    /* how many threads of the host want to run, see share.h; atomic */
+    /* of the host: its processors, and threads that want them.  Atomic */
+    unsigned processors;
     unsigned runnable;
     /* for how long the thread that watches does not look; atomic */
     int waits_ms;

@@ -23,7 +23,7 @@ static int64_t watch_look(PVSchedWatch *w)
         within_ns = MIN(within_ns, ns);
     }
     QEMU_LOCK_GUARD(&w->lock);
-    ns = pvsched_vm_look_within(&w->vm, boosted, get_clock());
+    ns = pvsched_vm_look_within(&w->vm, boosted, w->processors, get_clock());
     return MIN(within_ns, ns);
 }
 
@@ -54,7 +54,8 @@ static void watch_wait(PVSchedWatch *w, int64_t within_ns)
     }
 }
 
-static void watch_be_first(PVSchedWatch *w)
+/* What takes long to find out, and hardly ever changes */
+static void watch_begin(PVSchedWatch *w)
 {
     PVSchedRights rights;
 
@@ -62,6 +63,8 @@ static void watch_be_first(PVSchedWatch *w)
         rights = w->rights;
     }
     pvsched_thread_be_first(&rights);
+    w->processors = g_get_num_processors();
+    qatomic_set(&w->common->processors, MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
 }
 
 static void *watch_thread(void *opaque)
@@ -82,7 +85,7 @@ static void *watch_thread(void *opaque)
             continue;
         }
         if (!on) {
-            watch_be_first(w);
+            watch_begin(w);
             on = true;
         }
         watch_bill(w);
@@ -102,6 +105,7 @@ void pvsched_watch_start(PVSchedWatch *w, PVSchedCommon *common,
     w->nr_vcpus = nr_vcpus;
     qemu_mutex_init(&w->lock);
     pvsched_vm_init(&w->vm, get_clock());
+    pvsched_runnable_open(&w->runnable);
     qemu_thread_create(&w->thread, "pvsched", watch_thread, w,
                        QEMU_THREAD_JOINABLE);
 }
@@ -112,6 +116,7 @@ void pvsched_watch_stop(PVSchedWatch *w)
     qatomic_set(&w->stopping, true);
     qemu_sem_post(&w->common->wake);
     qemu_thread_join(&w->thread);
+    pvsched_runnable_close(&w->runnable);
     qemu_mutex_destroy(&w->lock);
 }
 

@@ -4,7 +4,7 @@
  * A vCPU that waits for a processor does not leave the guest, so nobody hears
  * what it asks for; and one that is boosted may forget to say that it is done.
  * While a vCPU asks in vain, this thread looks once a millisecond; while one is
- * boosted, when that may be over; else every 20 ms; and while boosts are off or
+ * boosted, when that may be over; else every 50 ms; and while boosts are off or
  * the VM is stopped not at all.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
@@ -24,6 +24,7 @@ typedef struct PVSchedWatch {
     QemuThread thread;
     /* Used by that thread only */
     PVSchedRunnable runnable;
+    unsigned processors;
     /* Atomic */
     bool stopping;
     /* For what the VM may have; taken before that of a vCPU */
