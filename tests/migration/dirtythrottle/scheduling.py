@@ -90,10 +90,10 @@ class Load:
         with contextlib.ExitStack() as stack:
             self._hogs = stack.enter_context(Hogs(HOGS))
             self._task = stack.enter_context(HostTask())
+            if self._static_rt:
+                self._be_real_time()
             time.sleep(SETTLE_SECONDS)
             self._stack = stack.pop_all()
-        if self._static_rt:
-            self._be_real_time()
         return self
 
     def _be_real_time(self) -> None:
