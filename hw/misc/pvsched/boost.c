@@ -363,11 +363,9 @@ int64_t pvsched_vm_look_within(PVSchedVm *vm,
     int64_t least_ns = PVSCHED_LOOK_LATE_NS, left_ns;
 
     for (int kind = 0; kind < PVSCHED_KINDS; kind++) {
-        if (boosted[kind]) {
-            left_ns = lasts_ns(&vm->budget[kind],
-                               MIN(boosted[kind], processors), now_ns);
-            least_ns = MIN(least_ns, left_ns);
-        }
+        left_ns = lasts_ns(&vm->budget[kind], MIN(boosted[kind], processors),
+                           now_ns);
+        least_ns = MIN(least_ns, left_ns);
     }
     return look_within(least_ns);
 }
