@@ -636,6 +636,77 @@ static void test_migration(void)
     unlink(path);
 }
 
+/* Do what @command starts as job "j", and wait until it has been done. */
+static void G_GNUC_PRINTF(2, 3) do_job(QTestState *qts, const char *command,
+                                       ...)
+{
+    va_list ap;
+
+    va_start(ap, command);
+    assert_done(qtest_vqmp(qts, command, ap));
+    va_end(ap);
+    for (int i = 0; i < 4000; i++) {
+        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
+        const QListEntry *entry = qlist_first(qdict_get_qlist(rsp, "return"));
+        QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
+        bool done = g_str_equal(qdict_get_str(job, "status"), "concluded");
+
+        g_assert(!qdict_haskey(job, "error"));
+        if (done) {
+            qobject_unref(rsp);
+            qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss', "
+                                     "'arguments': { 'id': 'j' } }");
+            return;
+        }
+        qobject_unref(rsp);
+        g_usleep(5000);
+    }
+    g_assert_not_reached();
+}
+
+/* A snapshot has the lines that there were, and no others. */
+static void test_snapshot(void)
+{
+    g_autofree char *path = NULL;
+    QTestState *qts = start(DEVICE);
+    int fd = g_file_open_tmp("pvsched-XXXXXX", &path, NULL);
+
+    close(fd);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': {"
+                             " 'driver': 'file', 'node-name': 'file',"
+                             " 'filename': %s } }", path);
+    do_job(qts, "{ 'execute': 'blockdev-create', 'arguments': {"
+           " 'job-id': 'j', 'options': { 'driver': 'qcow2', 'file': 'file',"
+           " 'size': 1048576 } } }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'blockdev-add', 'arguments': {"
+                             " 'driver': 'qcow2', 'node-name': 'disk',"
+                             " 'file': 'file' } }");
+
+    set_reg(qts, PVSCHED_REG_DRIVER_FEATURES, PVSCHED_F_WAIT);
+    g_assert_cmphex(register_line(qts, 0, LINE), ==, PVSCHED_STATUS_REGISTERED);
+    do_job(qts, "{ 'execute': 'snapshot-save', 'arguments': {"
+           " 'job-id': 'j', 'tag': 's', 'vmstate': 'disk',"
+           " 'devices': [ 'disk' ] } }");
+    g_assert_true(registered(qts, 0));
+
+    /* Until the snapshot is loaded, the lines are others. */
+    set_reg(qts, PVSCHED_REG_DRIVER_FEATURES, PVSCHED_F_BOOST);
+    g_assert_cmphex(register_line(qts, 0, 2 * LINE), ==,
+                    PVSCHED_STATUS_REGISTERED);
+    g_assert_cmphex(register_line(qts, 1, LINE), ==, PVSCHED_STATUS_REGISTERED);
+    do_job(qts, "{ 'execute': 'snapshot-load', 'arguments': {"
+           " 'job-id': 'j', 'tag': 's', 'vmstate': 'disk',"
+           " 'devices': [ 'disk' ] } }");
+    g_assert_cmphex(reg(qts, PVSCHED_REG_DRIVER_FEATURES), ==, PVSCHED_F_WAIT);
+    g_assert_cmphex(window(qts, 0, PVSCHED_WIN_LINE_LO), ==, LINE);
+    g_assert_true(registered(qts, 0));
+    g_assert_cmphex(status(qts, 1), ==, PVSCHED_STATUS_NONE);
+    g_assert_false(registered(qts, 1));
+    g_assert_cmphex(register_line(qts, 1, LINE), ==, PVSCHED_STATUS_OVERLAP);
+    qtest_quit(qts);
+    unlink(path);
+}
+
 /* A line as the stream has it: two halves and a status */
 static void find_line(const char *stream, gsize len, uint32_t **line)
 {
@@ -719,6 +790,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pvsched/baseline", test_baseline);
     qtest_add_func("/pvsched/no-right", test_no_right);
     qtest_add_func("/pvsched/migration", test_migration);
+    qtest_add_func("/pvsched/snapshot", test_snapshot);
     qtest_add_func("/pvsched/bad-stream", test_bad_stream);
     return g_test_run();
 }
