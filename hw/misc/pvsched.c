@@ -421,6 +421,7 @@ static void pvsched_finalize(Object *obj)
     g_free(s->windows);
 }
 
+/* COLO loads into a VM that runs, others into one that was reset. */
 static int pvsched_pre_load(void *opaque)
 {
     pvsched_reset(opaque);
