@@ -289,7 +289,7 @@ static void pvsched_ram_changed(MemoryListener *listener)
 {
     PVSchedState *s = container_of(listener, PVSchedState, ram_listener);
 
-    qatomic_set__nocheck(&s->shared->common.registers, pvsched_where(s));
+    qatomic_set_u64(&s->shared->common.registers, pvsched_where(s));
     for (unsigned i = 0; i < s->nr_vcpus; i++) {
         PVSchedVcpu *v = &s->shared->vcpus[i];
         PVSchedRam ram;

@@ -19,6 +19,7 @@
 #define MAX_VCPUS 3
 #define SLOT 5
 #define BAR 0xe0000000ull
+#define VRAM 0xd0000000ull
 #define LINE 0x123440ull
 #define DIMM 0x100000000ull
 
@@ -26,9 +27,10 @@
 #define CPUS " -smp 2,maxcpus=3,sockets=1,cores=3"
 #define DEVICE " -device pvsched,id=pv,addr=5"
 
-static void config_write(QTestState *qts, unsigned reg, uint32_t value)
+static void config_write(QTestState *qts, unsigned slot, unsigned reg,
+                         uint32_t value)
 {
-    qtest_outl(qts, 0xcf8, 0x80000000u | SLOT << 11 | reg);
+    qtest_outl(qts, 0xcf8, 0x80000000u | slot << 11 | reg);
     qtest_outl(qts, 0xcfc, value);
 }
 
@@ -40,8 +42,8 @@ static uint32_t config_read(QTestState *qts, unsigned reg)
 
 static void map_registers(QTestState *qts)
 {
-    config_write(qts, 0x10, BAR);
-    config_write(qts, 0x04, 0x0006);
+    config_write(qts, SLOT, 0x10, BAR);
+    config_write(qts, SLOT, 0x04, 0x0006);
 }
 
 static QTestState *start(const char *more)
@@ -168,7 +170,7 @@ static void test_registers(void)
     g_assert_cmphex(config_read(qts, 0), ==,
                     PVSCHED_PCI_DEVICE << 16 | PVSCHED_PCI_VENDOR);
     g_assert_cmphex(config_read(qts, 8), ==, 0x08800000 | PVSCHED_PCI_REVISION);
-    config_write(qts, 0x10, UINT32_MAX);
+    config_write(qts, SLOT, 0x10, UINT32_MAX);
     size = ~(config_read(qts, 0x10) & ~0xfu) + 1;
     g_assert_cmphex(size, ==, 0x2000);
     map_registers(qts);
@@ -247,12 +249,17 @@ static void test_malformed(void)
         { 0xfee00000, PVSCHED_STATUS_NOT_RAM },
         { 0xffffffc0, PVSCHED_STATUS_NOT_RAM },
         { 0xfffc0, PVSCHED_STATUS_NOT_RAM },
+        { VRAM, PVSCHED_STATUS_NOT_RAM },
         { 1ull << 52, PVSCHED_STATUS_NOT_RAM },
         { UINT64_MAX - 63, PVSCHED_STATUS_NOT_RAM },
         { LINE, PVSCHED_STATUS_OVERLAP },
     };
-    QTestState *qts = start(DEVICE);
+    QTestState *qts = start(DEVICE " -device VGA,addr=6");
 
+    config_write(qts, 6, 0x10, VRAM);
+    config_write(qts, 6, 0x04, 0x0006);
+    qtest_writel(qts, VRAM, 0xabcd);
+    g_assert_cmphex(qtest_readl(qts, VRAM), ==, 0xabcd);
     g_assert_cmphex(register_line(qts, 1, LINE), ==, PVSCHED_STATUS_REGISTERED);
     for (int i = 0; i < ARRAY_SIZE(bad); i++) {
         g_assert_cmphex(register_line(qts, 0, bad[i].addr), ==, bad[i].status);

@@ -86,7 +86,7 @@ void pvsched_boost_set_budget(PVSchedBoost *b, PVSchedKind kind,
 static void charge_boosted(PVSchedBoost *b, int64_t ran_ns,
                            const PVSchedLook *l)
 {
-    dirty_account_charge(&b->fair, ran_ns, l->due_ns);
+    dirty_account_charge(&b->fair, ran_ns, b->fair.updated_ns);
     dirty_account_charge(&b->budget[b->kind], ran_ns, l->now_ns);
     b->unbilled_ns[b->kind] += ran_ns;
     b->used_ns += ran_ns;
@@ -102,30 +102,33 @@ static void charge_boosted(PVSchedBoost *b, int64_t ran_ns,
 static void charge_unboosted(PVSchedBoost *b, int64_t ran_ns,
                              const PVSchedLook *l)
 {
-    int64_t most_ns = account_balance(&b->fair, l->due_ns) + PVSCHED_BURST_NS;
+    int64_t then_ns = b->fair.updated_ns;
+    int64_t most_ns = account_balance(&b->fair, then_ns) +
+                      l->due_ns - then_ns + PVSCHED_BURST_NS;
 
-    dirty_account_charge(&b->fair, MIN(ran_ns, MAX(most_ns, 0)), l->due_ns);
+    dirty_account_charge(&b->fair, MIN(ran_ns, MAX(most_ns, 0)), then_ns);
 }
 
 /*
  * What the thread ran since the latest look, it ran as that had decided.  Less
  * than a microsecond of it is left for the next look, so that rounding takes
- * nothing away.
+ * nothing away.  It comes out of what was due meanwhile: so that is earned
+ * afterwards, and only then cut down to a burst.
  */
 static void account_for_run(PVSchedBoost *b, const PVSchedLook *l)
 {
     int64_t ran_ns = l->cpu_ns - b->cpu_ns;
 
-    if (ran_ns < NS_PER_US) {
-        return;
+    if (ran_ns >= NS_PER_US) {
+        ran_ns -= ran_ns % NS_PER_US;
+        b->cpu_ns += ran_ns;
+        if (b->mode == PVSCHED_BOOSTED) {
+            charge_boosted(b, ran_ns, l);
+        } else {
+            charge_unboosted(b, ran_ns, l);
+        }
     }
-    ran_ns -= ran_ns % NS_PER_US;
-    b->cpu_ns += ran_ns;
-    if (b->mode == PVSCHED_BOOSTED) {
-        charge_boosted(b, ran_ns, l);
-    } else {
-        charge_unboosted(b, ran_ns, l);
-    }
+    dirty_account_charge(&b->fair, 0, l->due_ns);
 }
 
 /*
@@ -266,7 +269,9 @@ int64_t pvsched_boost_look_within(PVSchedBoost *b, const PVSchedLook *l)
 
 void pvsched_boost_failed(PVSchedBoost *b)
 {
+    b->counters.boosts -= b->mode == PVSCHED_BOOSTED;
     b->mode = PVSCHED_NORMAL;
+    b->refused = b->request != 0;
 }
 
 /* How much longer a penalty may wait that has waited for @waited_ns. */
@@ -287,6 +292,8 @@ int64_t pvsched_boost_penalty_waits(PVSchedBoost *b, bool due,
 {
     int64_t waited_ns = b->waits ? now_ns - b->waits_since_ns : 0, left_ns;
 
+    /* The VM may have been stopped meanwhile. */
+    waited_ns = MIN(waited_ns, PVSCHED_WAIT_MAX_US * NS_PER_US);
     note_request(b, request, now_ns);
     left_ns = due ? wait_left_ns(b, waited_ns, now_ns) : 0;
     if (left_ns <= 0) {

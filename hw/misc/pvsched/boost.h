@@ -190,7 +190,10 @@ void pvsched_boost_set_budget(PVSchedBoost *b, PVSchedKind kind,
  */
 PVSchedMode pvsched_boost_look(PVSchedBoost *b, const PVSchedLook *l);
 
-/* What the latest look wanted did not come about: it is as normal. */
+/*
+ * What the latest look wanted did not come about: it is as normal, and who
+ * asked is refused.
+ */
 void pvsched_boost_failed(PVSchedBoost *b);
 
 /**

@@ -10,8 +10,22 @@
 #include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "exec/address-spaces.h"
+#include "hw/pci/pci.h"
 #include "hw/misc/pvsched-abi.h"
 #include "line.h"
+
+/*
+ * RAM of PCI devices is not there yet when lines are registered at a
+ * migration's destination; and virtio-mem lends and takes back RAM without a
+ * word.
+ */
+static bool is_no_board_memory(MemoryRegion *mr)
+{
+    Object *owner = memory_region_owner(mr);
+
+    return memory_region_has_ram_discard_manager(mr) ||
+           (owner && object_dynamic_cast(owner, TYPE_PCI_DEVICE));
+}
 
 bool pvsched_ram_get(hwaddr addr, PVSchedRam *ram)
 {
@@ -25,7 +39,7 @@ bool pvsched_ram_get(hwaddr addr, PVSchedRam *ram)
     if (!memory_region_is_ram(section.mr) ||
         memory_region_is_ram_device(section.mr) ||
         memory_region_is_romd(section.mr) || section.mr->readonly ||
-        section.readonly ||
+        section.readonly || is_no_board_memory(section.mr) ||
         int128_get64(section.size) != PVSCHED_LINE_SIZE) {
         pvsched_ram_put(ram);
         return false;
@@ -49,7 +63,7 @@ void pvsched_ram_put(PVSchedRam *ram)
  */
 uint64_t pvsched_ram_request(const uint8_t *host)
 {
-    return le64_to_cpu(qatomic_read__nocheck(
+    return le64_to_cpu(qatomic_read_u64(
         (const uint64_t *)(host + PVSCHED_LINE_REQUEST)));
 }
 

@@ -15,7 +15,7 @@
 
 #define NS_PER_US 1000
 
-/* So many threads are supposed to want to run if nobody tells. */
+/* So many threads are supposed to want each processor if nobody tells. */
 #define UNKNOWN_THREADS 16
 
 /* @value was true for the latest @ns of the time. */
@@ -51,7 +51,8 @@ static int count_runnable(PVSchedRunnable *r)
 
     text[MAX(n, 0)] = 0;
     return sscanf(text, "%*s %*s %*s %d/", &runnable) == 1 ?
-           MAX(runnable - 1, 0) : UNKNOWN_THREADS;
+           MAX(runnable - 1, 0) :
+           UNKNOWN_THREADS * sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 unsigned pvsched_runnable_update(PVSchedRunnable *r, int64_t now_ns)

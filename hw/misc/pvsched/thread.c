@@ -81,7 +81,8 @@ static void *rights_try(void *opaque)
             break;
         }
     }
-    to = attr_real_time(&attr, BOOST_PRIORITY);
+    /* Who watches has to come before those that are boosted. */
+    to = attr_real_time(&attr, WATCH_PRIORITY);
     if (attr_set(0, &to)) {
         rights->means = PVSCHED_BY_REAL_TIME;
         attr_set(0, &attr);
@@ -183,6 +184,22 @@ bool pvsched_thread_set(PVSchedThread *t, PVSchedMode mode,
     return true;
 }
 
+/* QEMU's mutexes have no such kind; what there is in one can be another. */
+void pvsched_mutex_init(QemuMutex *mutex)
+{
+    pthread_mutexattr_t attr;
+
+    qemu_mutex_init(mutex);
+    pthread_mutexattr_init(&attr);
+    if (!pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT)) {
+        pthread_mutex_destroy(&mutex->lock);
+        if (pthread_mutex_init(&mutex->lock, &attr)) {
+            pthread_mutex_init(&mutex->lock, NULL);
+        }
+    }
+    pthread_mutexattr_destroy(&attr);
+}
+
 void pvsched_thread_be_first(const PVSchedRights *rights)
 {
     PVSchedAttr attr, to;
@@ -194,10 +211,6 @@ void pvsched_thread_be_first(const PVSchedRights *rights)
         to = rights->means == PVSCHED_BY_NICE ?
              attr_nice(&attr, MIN(rights->nice, attr.nice)) :
              attr_real_time(&attr, WATCH_PRIORITY);
-        if (!attr_set(0, &to)) {
-            /* No priority above that of a boost; beside it is next best. */
-            to.priority = BOOST_PRIORITY;
-            attr_set(0, &to);
-        }
+        attr_set(0, &to);
     }
 }

@@ -81,6 +81,12 @@ int64_t pvsched_thread_cpu_ns(PVSchedThread *t);
 bool pvsched_thread_set(PVSchedThread *t, PVSchedMode mode,
                         const PVSchedRights *rights);
 
+/*
+ * A mutex whose holder runs as soon as who waits for it.  Threads of all kinds
+ * take it, and one that must not wait for boosted vCPUs.
+ */
+void pvsched_mutex_init(QemuMutex *mutex);
+
 /* The thread that calls this shall not have to wait for boosted ones. */
 void pvsched_thread_be_first(const PVSchedRights *rights);
 

@@ -49,7 +49,7 @@ static int64_t vcpu_look(PVSchedVcpu *v, bool watching)
     l.request = pvsched_ram_request(v->ram.host);
     l.may = on ? qatomic_read(&v->common->may) : 0;
     l.watching = watching;
-    qatomic_set__nocheck(&v->looked_at, l.request);
+    qatomic_set_u64(&v->looked_at, l.request);
 
     mode = pvsched_boost_look(&v->boost, &l);
     if (!pvsched_thread_set(&v->thread, mode, &v->rights)) {
@@ -72,7 +72,7 @@ static void vcpu_left(PVSchedHooks *h)
     int64_t within_ns = PVSCHED_LOOK_LATE_NS;
 
     if (!line || pvsched_ram_request(line) ==
-                 qatomic_read__nocheck(&v->looked_at) ||
+                 qatomic_read_u64(&v->looked_at) ||
         qemu_mutex_trylock(&v->lock)) {
         return;
     }
@@ -86,7 +86,7 @@ static void vcpu_left(PVSchedHooks *h)
 static bool vcpu_rang(PVSchedHooks *h, hwaddr addr)
 {
     PVSchedVcpu *v = container_of(h, PVSchedVcpu, hooks);
-    hwaddr registers = qatomic_read__nocheck(&v->common->registers);
+    hwaddr registers = qatomic_read_u64(&v->common->registers);
 
     if (!registers || addr != registers + PVSCHED_WINDOW(v->index) +
                               PVSCHED_WIN_DOORBELL) {
@@ -117,7 +117,9 @@ static int64_t vcpu_penalty_waits(PVSchedHooks *h, bool due)
 
 void pvsched_common_wake(PVSchedCommon *c, int within_ms)
 {
-    if (qatomic_read(&c->waits_ms) > within_ms &&
+    /* After what there is to see; pairs with the xchg in watch_thread(). */
+    smp_mb();
+    if (qatomic_read(&c->on) && qatomic_read(&c->waits_ms) > within_ms &&
         qatomic_xchg(&c->waits_ms, 0)) {
         qemu_sem_post(&c->wake);
     }
@@ -133,7 +135,7 @@ void pvsched_vcpu_init(PVSchedVcpu *v, PVSchedCommon *common, unsigned index)
     v->common = common;
     v->index = index;
     v->share.at_ns = l.now_ns;
-    qemu_mutex_init(&v->lock);
+    pvsched_mutex_init(&v->lock);
     pvsched_boost_init(&v->boost, &l);
 }
 
@@ -150,27 +152,46 @@ void pvsched_vcpu_register(PVSchedVcpu *v, CPUState *cpu, hwaddr addr,
         PVSchedLook l;
 
         pvsched_thread_init(&v->thread, cpu->thread, cpu->thread_id);
+        /* What it ran without a line nobody has counted: nothing was due. */
+        v->share.at_ns = get_clock();
         v->share.cpu_ns = pvsched_thread_cpu_ns(&v->thread);
         l = vcpu_times(v);
         pvsched_boost_resume(&v->boost, &l);
         v->addr = addr;
         v->ram = *ram;
-        qatomic_set__nocheck(&v->looked_at, 0);
+        qatomic_set_u64(&v->looked_at, 0);
         qatomic_rcu_set(&v->line, ram->host);
     }
     qatomic_rcu_set(&v->common->hooks[v->index], &v->hooks);
     trace_pvsched_register(v->index, addr);
 }
 
+/* What was in force until now counts. */
+static void vcpu_rest(PVSchedVcpu *v)
+{
+    PVSchedLook l = vcpu_times(v);
+
+    pvsched_boost_look(&v->boost, &l);
+    pvsched_boost_failed(&v->boost);
+    pvsched_thread_set(&v->thread, PVSCHED_NORMAL, &v->rights);
+    qatomic_set_u64(&v->looked_at, 0);
+    vcpu_tell(v, l.now_ns);
+}
+
+/* RAM that nobody else uses may go now, which must not be under the lock. */
 void pvsched_vcpu_unregister(PVSchedVcpu *v)
 {
+    PVSchedRam ram;
+
     qatomic_set(&v->common->hooks[v->index], NULL);
-    pvsched_vcpu_rest(v);
     WITH_QEMU_LOCK_GUARD(&v->lock) {
+        vcpu_rest(v);
         qatomic_set(&v->line, NULL);
         pvsched_thread_destroy(&v->thread);
-        pvsched_ram_put(&v->ram);
+        ram = v->ram;
+        v->ram = (PVSchedRam) { };
     }
+    pvsched_ram_put(&ram);
     trace_pvsched_unregister(v->index, v->addr);
 }
 
@@ -204,10 +225,10 @@ int64_t pvsched_vcpu_watch(PVSchedVcpu *v, unsigned boosted[PVSCHED_KINDS])
     int64_t within_ns = PVSCHED_LOOK_LATE_NS;
 
     QEMU_LOCK_GUARD(&v->lock);
-    if (v->ram.host &&
+    /* What is not to be in force is seen to by who forbids it. */
+    if (v->ram.host && qatomic_read(&v->common->on) &&
         (pvsched_boost_active(&v->boost) ||
-         pvsched_ram_request(v->ram.host) !=
-         qatomic_read__nocheck(&v->looked_at))) {
+         pvsched_ram_request(v->ram.host) != qatomic_read_u64(&v->looked_at))) {
         within_ns = vcpu_look(v, true);
         boosted[v->boost.kind] += v->boost.mode == PVSCHED_BOOSTED;
     }
@@ -222,19 +243,10 @@ void pvsched_vcpu_bill(PVSchedVcpu *v, PVSchedVm *vm, int64_t now_ns)
 
 void pvsched_vcpu_rest(PVSchedVcpu *v)
 {
-    PVSchedLook l;
-
     QEMU_LOCK_GUARD(&v->lock);
-    if (!v->ram.host) {
-        return;
+    if (v->ram.host) {
+        vcpu_rest(v);
     }
-    /* What was in force until now counts. */
-    l = vcpu_times(v);
-    pvsched_boost_look(&v->boost, &l);
-    pvsched_boost_failed(&v->boost);
-    pvsched_thread_set(&v->thread, PVSCHED_NORMAL, &v->rights);
-    qatomic_set__nocheck(&v->looked_at, 0);
-    vcpu_tell(v, l.now_ns);
 }
 
 PVSchedVcpuState pvsched_vcpu_state(PVSchedVcpu *v)

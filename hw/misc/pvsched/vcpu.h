@@ -20,9 +20,9 @@
  * would wait for that as well, and what fetches it needs neither this lock nor
  * the BQL.
  *
- * Priorities do not turn round: who watches is never of a lower class than who
- * is boosted, and the vCPU itself does not wait for the lock at an exit.  Who
- * holds it then is looking at this very line.
+ * Priorities do not turn round: the lock is one that inherits priority, and the
+ * vCPU itself does not wait for it at an exit.  Who holds it then is looking at
+ * this very line.
  *
  * Under the BQL: whether there is a line.  So who has the BQL may read that
  * without the lock; who changes it takes both.

@@ -59,6 +59,7 @@ static void watch_begin(PVSchedWatch *w)
 {
     PVSchedRights rights;
 
+    qatomic_set(&w->new_rights, false);
     WITH_QEMU_LOCK_GUARD(&w->lock) {
         rights = w->rights;
     }
@@ -84,7 +85,7 @@ static void *watch_thread(void *opaque)
             qemu_sem_wait(&c->wake);
             continue;
         }
-        if (!on) {
+        if (!on || qatomic_read(&w->new_rights)) {
             watch_begin(w);
             on = true;
         }
@@ -103,7 +104,7 @@ void pvsched_watch_start(PVSchedWatch *w, PVSchedCommon *common,
     w->common = common;
     w->vcpus = vcpus;
     w->nr_vcpus = nr_vcpus;
-    qemu_mutex_init(&w->lock);
+    pvsched_mutex_init(&w->lock);
     pvsched_vm_init(&w->vm, get_clock());
     pvsched_runnable_open(&w->runnable);
     qemu_thread_create(&w->thread, "pvsched", watch_thread, w,
@@ -122,8 +123,11 @@ void pvsched_watch_stop(PVSchedWatch *w)
 
 void pvsched_watch_set_rights(PVSchedWatch *w, const PVSchedRights *rights)
 {
-    QEMU_LOCK_GUARD(&w->lock);
-    w->rights = *rights;
+    WITH_QEMU_LOCK_GUARD(&w->lock) {
+        w->rights = *rights;
+        qatomic_set(&w->new_rights, true);
+    }
+    pvsched_common_wake(w->common, 0);
 }
 
 void pvsched_watch_set_budget(PVSchedWatch *w, PVSchedKind kind,

@@ -3,9 +3,10 @@
  *
  * A vCPU that waits for a processor does not leave the guest, so nobody hears
  * what it asks for; and one that is boosted may forget to say that it is done.
- * While a vCPU asks in vain, this thread looks once a millisecond; while one is
- * boosted, when that may be over; else every 50 ms; and while boosts are off or
- * the VM is stopped not at all.
+ * While a vCPU asks and may yet be boosted, this thread looks once a
+ * millisecond; while one is boosted, when that may be over; while one is
+ * refused, every 25 ms; else every 50 ms; and while boosts are off or the VM is
+ * stopped not at all.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -27,6 +28,7 @@ typedef struct PVSchedWatch {
     unsigned processors;
     /* Atomic */
     bool stopping;
+    bool new_rights;
     /* For what the VM may have; taken before that of a vCPU */
     QemuMutex lock;
     PVSchedVm vm;
