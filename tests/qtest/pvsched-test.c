@@ -626,10 +626,11 @@ static char *migrate_to_file(void)
 static void test_migration(void)
 {
     g_autofree char *path = migrate_to_file();
-    g_autofree char *args = g_strdup_printf(
-        DEVICE " -incoming 'exec:cat %s'", path);
-    QTestState *qts = qtest_initf(MACHINE CPUS "%s", args);
+    g_autofree char *uri = g_strdup_printf("exec:cat %s", path);
+    QTestState *qts = qtest_init(MACHINE CPUS DEVICE " -incoming defer");
 
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-incoming', "
+                             "'arguments': { 'uri': %s } }", uri);
     qtest_qmp_eventwait(qts, "RESUME");
     g_assert_cmphex(reg(qts, PVSCHED_REG_DRIVER_FEATURES), ==, PVSCHED_F_BOOST);
     g_assert_cmphex(status(qts, 0), ==, PVSCHED_STATUS_REGISTERED);
