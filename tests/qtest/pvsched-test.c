@@ -22,6 +22,7 @@
 #define VRAM 0xd0000000ull
 #define LINE 0x123440ull
 #define DIMM 0x100000000ull
+#define VIRTIO_MEM 0x120000000ull
 
 #define MACHINE "-machine pc -display none -nodefaults -m 64M"
 #define CPUS " -smp 2,maxcpus=3,sockets=1,cores=3"
@@ -340,9 +341,11 @@ static void test_properties(void)
 static void test_ram_goes(void)
 {
     QTestState *qts = qtest_initf(
-        MACHINE ",slots=1,maxmem=256M" CPUS DEVICE
+        MACHINE ",slots=1,maxmem=512M" CPUS DEVICE
         " -object memory-backend-ram,id=m,size=128M"
-        " -device pc-dimm,id=dimm,memdev=m");
+        " -device pc-dimm,id=dimm,memdev=m"
+        " -object memory-backend-ram,id=v,size=128M"
+        " -device virtio-mem-pci,memdev=v,memaddr=0x%llx", VIRTIO_MEM);
 
     map_registers(qts);
     g_assert_cmphex(register_line(qts, 0, LINE), ==, PVSCHED_STATUS_REGISTERED);
@@ -355,6 +358,9 @@ static void test_ram_goes(void)
     g_assert_true(registered(qts, 0));
     g_assert_cmphex(register_line(qts, 1, DIMM), ==, PVSCHED_STATUS_NOT_RAM);
     ring(qts, 1);
+    /* It may go without anybody being told, so it is none. */
+    g_assert_cmphex(register_line(qts, 1, VIRTIO_MEM), ==,
+                    PVSCHED_STATUS_NOT_RAM);
     qtest_quit(qts);
 }
 

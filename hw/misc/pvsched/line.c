@@ -19,7 +19,7 @@
  * migration's destination; and virtio-mem lends and takes back RAM without a
  * word.
  */
-static bool is_no_board_memory(MemoryRegion *mr)
+static bool comes_and_goes(MemoryRegion *mr)
 {
     Object *owner = memory_region_owner(mr);
 
@@ -39,7 +39,7 @@ bool pvsched_ram_get(hwaddr addr, PVSchedRam *ram)
     if (!memory_region_is_ram(section.mr) ||
         memory_region_is_ram_device(section.mr) ||
         memory_region_is_romd(section.mr) || section.mr->readonly ||
-        section.readonly || is_no_board_memory(section.mr) ||
+        section.readonly || comes_and_goes(section.mr) ||
         int128_get64(section.size) != PVSCHED_LINE_SIZE) {
         pvsched_ram_put(ram);
         return false;

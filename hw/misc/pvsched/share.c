@@ -13,6 +13,9 @@
 #define AVERAGE_NS 1000000000LL
 #define COUNT_EVERY_NS (AVERAGE_NS / 20)
 
+/* Nobody saves up what is due in longer, and no product overflows in less. */
+#define LONGEST_US 1000000000LL
+
 #define NS_PER_US 1000
 
 /* So many threads are supposed to want each processor if nobody tells. */
@@ -79,7 +82,7 @@ unsigned pvsched_share_of(int64_t others, unsigned processors)
 /* How much of @us a thread ran that has run for @ns of them; millionths */
 static int64_t part_of(int64_t ns, int64_t us)
 {
-    return us < AVERAGE_NS ? ns * (PVSCHED_ONE / NS_PER_US) / us :
+    return us < LONGEST_US ? ns * (PVSCHED_ONE / NS_PER_US) / us :
            ns / (us * NS_PER_US / PVSCHED_ONE);
 }
 
@@ -88,7 +91,7 @@ static int64_t part_of(int64_t ns, int64_t us)
  * It is counted as well while it wants to run, for which nobody tells the time,
  * but which is at least the time for which it runs.  So with that taken off, R
  * is not too small, and the thread is due no more than it would get if it never
- * slept.  Nobody saves what is due in more than 1000 s.
+ * slept.
  */
 int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable,
                              unsigned processors, int64_t now_ns,
@@ -103,7 +106,7 @@ int64_t pvsched_share_update(PVSchedShare *s, unsigned runnable,
     s->used = average(s->used, part_of(cpu_ns - s->cpu_ns, us),
                       us * NS_PER_US);
     share = pvsched_share_of(runnable - s->used, processors);
-    s->due_ns += MIN(us, AVERAGE_NS) * share / (PVSCHED_ONE / NS_PER_US);
+    s->due_ns += MIN(us, LONGEST_US) * share / (PVSCHED_ONE / NS_PER_US);
     s->at_ns += us * NS_PER_US;
     s->cpu_ns = cpu_ns;
     return s->due_ns;

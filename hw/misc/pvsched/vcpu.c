@@ -166,13 +166,12 @@ void pvsched_vcpu_register(PVSchedVcpu *v, CPUState *cpu, hwaddr addr,
     trace_pvsched_register(v->index, addr);
 }
 
-/* What was in force until now counts. */
+/* What was in force until now counts; from now on nobody asks for anything. */
 static void vcpu_rest(PVSchedVcpu *v)
 {
     PVSchedLook l = vcpu_times(v);
 
     pvsched_boost_look(&v->boost, &l);
-    pvsched_boost_failed(&v->boost);
     pvsched_thread_set(&v->thread, PVSCHED_NORMAL, &v->rights);
     qatomic_set_u64(&v->looked_at, 0);
     vcpu_tell(v, l.now_ns);
@@ -195,9 +194,13 @@ void pvsched_vcpu_unregister(PVSchedVcpu *v)
     trace_pvsched_unregister(v->index, v->addr);
 }
 
+/* A boost by the old means ends, and by the new ones it begins again. */
 void pvsched_vcpu_set_rights(PVSchedVcpu *v, const PVSchedRights *rights)
 {
     QEMU_LOCK_GUARD(&v->lock);
+    if (v->ram.host) {
+        vcpu_rest(v);
+    }
     v->rights = *rights;
 }
 

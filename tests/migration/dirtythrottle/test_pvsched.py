@@ -8,6 +8,7 @@
 
 import os
 import random
+import resource
 import sys
 import time
 import unittest
@@ -257,6 +258,22 @@ class RightTest(PvschedTest):
         vm.cmd("stop")
         self.assertEqual(os.getpriority(os.PRIO_PROCESS, thread),
                          os.getpriority(os.PRIO_PROCESS, other))
+
+
+    def test_more(self) -> None:
+        """Who watches has to come before those that are boosted"""
+        vm = self.limited(40)
+        thread, _ = vcpu_threads(vm)
+        wait_until("a lower nice value", SOON, lambda:
+                   os.getpriority(os.PRIO_PROCESS, thread) <
+                   os.getpriority(os.PRIO_PROCESS, vm.get_pid()))
+        resource.prlimit(vm.get_pid(), resource.RLIMIT_RTPRIO, (2, 2))
+        vm.cmd("qom-set", path="/machine/peripheral/pvsched0",
+               property="boost", value=True)
+        self.wait_boosted(vm)
+        wait_until("a thread that comes first", SOON, lambda: 2 in (
+            os.sched_getparam(int(task)).sched_priority
+            for task in os.listdir("/proc/%d/task" % vm.get_pid())))
 
 
 class SpoiledLineTest(PvschedTest):

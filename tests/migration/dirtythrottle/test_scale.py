@@ -46,7 +46,7 @@ class TestbedTest(unittest.TestCase):
         roles = (Role("locker", rate=500, hold=30, writes=20, mb=100),
                  Role("latency", interval=500, work=20))
         self.assertEqual(Testbed(roles=roles).scaled(10).roles,
-                         (Role("locker", rate=500, hold=30, writes=2, mb=10),
+                         (Role("locker", rate=50, hold=30, writes=20, mb=10),
                           roles[1]))
 
     def test_limit_in_whole_mb(self):

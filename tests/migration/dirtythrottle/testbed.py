@@ -29,11 +29,9 @@ def _part(number: int | None, divisor: int) -> int | None:
 
 
 def _smaller(role: Role, divisor: int) -> Role:
-    # How often a lock is taken is a time, and not how much is done
-    rate = role.rate if role.kind == "locker" else _part(role.rate, divisor)
-    return replace(role, rate=rate, mb=_part(role.mb, divisor),
-                   pages=_part(role.pages, divisor),
-                   writes=_part(role.writes, divisor))
+    return replace(role, rate=_part(role.rate, divisor),
+                   mb=_part(role.mb, divisor),
+                   pages=_part(role.pages, divisor))
 
 
 @dataclass(frozen=True)

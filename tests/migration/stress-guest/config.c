@@ -222,6 +222,10 @@ static VcpuConfig parse_role(char *text)
     while ((option = next_part(&text, ','))) {
         parse_option(&vcpu, keys, option);
     }
+    if ((keys & KEY_HOLD) && !vcpu.writes) {
+        /* What is never walked would be waited for. */
+        vcpu.size = 0;
+    }
     return vcpu;
 }
 
