@@ -1,8 +1,8 @@
 /*
- * pvsched: what a look at a vCPU costs, and a boost of its thread
+ * pvsched: what a look at a vCPU costs, a boost of its thread, and telling
  *
- * In CPU time of the thread that looks, so that a busy host matters little.  A
- * thread stands for the vCPU, and sleeps or runs.
+ * In CPU time of the thread that looks or tells, so that a busy host matters
+ * little.  A thread stands for the vCPU, and sleeps or runs.
  *
  * Copyright (c) 2026 Dirty throttle maintainers
  *
@@ -92,6 +92,32 @@ static void bench_arithmetic(void)
     g_assert_cmpuint(b.counters.boosts, >, ROUNDS);
 }
 
+/*
+ * What each interrupt costs a guest to whom nothing happens: to tell, and to
+ * tell that it is over and see that nobody waits for the doorbell
+ */
+static void bench_interrupt(void)
+{
+    uint8_t line[PVSCHED_LINE_SIZE] QEMU_ALIGNED(PVSCHED_LINE_SIZE) = {};
+    uint64_t *request = (uint64_t *)line;
+    uint32_t *state = (uint32_t *)(line + PVSCHED_LINE_STATE);
+    int64_t start_ns = used_ns();
+    uint64_t rings = 0;
+
+    for (uint64_t i = 1; i <= ROUNDS * 1000; i++) {
+        qatomic_store_release(request, PVSCHED_REQ_INTERRUPT |
+                              (uint64_t)UINT32_MAX << PVSCHED_REQ_US_SHIFT |
+                              (i & UINT16_MAX) << PVSCHED_REQ_SEQ_SHIFT);
+        qatomic_store_release(request, 0);
+        if (qatomic_read(state) &
+            (PVSCHED_STATE_BOOSTED | PVSCHED_STATE_PENALTY)) {
+            rings++;
+        }
+    }
+    tell("an interrupt, told by the guest", start_ns, ROUNDS * 1000);
+    g_assert_cmpuint(rings, ==, 0);
+}
+
 static void bench_thread(const char *who, bool spins,
                          const PVSchedRights *rights)
 {
@@ -127,6 +153,7 @@ int main(void)
     printf("Boosts by %s\n", rights.means == PVSCHED_BY_REAL_TIME ?
            "real-time priority" : rights.means == PVSCHED_BY_NICE ?
            "nice value" : "nothing");
+    bench_interrupt();
     bench_arithmetic();
     bench_thread("sleeps", false, &rights);
     bench_thread("runs", true, &rights);
