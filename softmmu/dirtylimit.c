@@ -126,6 +126,12 @@ DirtyLimitInfoList *qmp_query_vcpu_dirty_limit(Error **errp)
     return head;
 }
 
+/* Of a person all vCPUs are number -1 as well. */
+static int64_t dirtylimit_hmp_cpu_index(const QDict *qdict)
+{
+    return qdict_get_try_int(qdict, "cpu_index", -1);
+}
+
 /* Tell a person what is next. */
 static void dirtylimit_hint(Monitor *mon, Error *err)
 {
@@ -139,25 +145,23 @@ void hmp_set_vcpu_dirty_limit(Monitor *mon, const QDict *qdict)
 {
     Error *err = NULL;
     int64_t dirty_rate = qdict_get_int(qdict, "dirty_rate");
+    int64_t cpu_index = dirtylimit_hmp_cpu_index(qdict);
 
     if (dirty_rate < 0) {
         error_setg(&err, QERR_INVALID_PARAMETER_VALUE, "dirty_rate",
                    "a value between 0 and 4294967296 (MB/s)");
     } else {
-        qmp_set_vcpu_dirty_limit(qdict_haskey(qdict, "cpu_index"),
-                                 qdict_get_try_int(qdict, "cpu_index", 0),
-                                 dirty_rate, &err);
+        qmp_set_vcpu_dirty_limit(cpu_index != -1, cpu_index, dirty_rate, &err);
     }
     dirtylimit_hint(mon, err);
 }
 
 void hmp_cancel_vcpu_dirty_limit(Monitor *mon, const QDict *qdict)
 {
+    int64_t cpu_index = dirtylimit_hmp_cpu_index(qdict);
     Error *err = NULL;
 
-    qmp_cancel_vcpu_dirty_limit(qdict_haskey(qdict, "cpu_index"),
-                                qdict_get_try_int(qdict, "cpu_index", 0),
-                                &err);
+    qmp_cancel_vcpu_dirty_limit(cpu_index != -1, cpu_index, &err);
     dirtylimit_hint(mon, err);
 }
 

@@ -512,6 +512,12 @@ static void test_commands_with_ring(void)
     assert_ok(qtest_qmp(qts, "{'execute': 'cancel-vcpu-dirty-limit'}"));
     g_assert_cmpint(query_limits(qts, &limit), ==, 0);
 
+    /* of all, a person may also say -1 */
+    assert_hmp(qts, "set_vcpu_dirty_limit 30 -1", "Please use");
+    g_assert_cmpint(query_limits(qts, &limit), ==, MAX_CPUS);
+    assert_hmp(qts, "cancel_vcpu_dirty_limit -1", "Please use");
+    g_assert_cmpint(query_limits(qts, &limit), ==, 0);
+
     /* 0 cancels, too */
     assert_hmp(qts, "set_vcpu_dirty_limit 20", "Please use");
     assert_ok(qtest_qmp(qts, "{'execute': 'set-vcpu-dirty-limit',"
